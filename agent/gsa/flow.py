@@ -1,0 +1,116 @@
+"""Data flows: which packets a group SA protects.
+
+Local and remote are never swapped for multicast (RFC 5374 4.1.1): in both directions `source` is the packet's source
+and `destination` the packet's destination.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from netaddr import AddrFormatError, IPNetwork
+
+__all__ = ["ANY_PORT", "ANY_PROTOCOL", "Flow"]
+
+ANY_PROTOCOL = 0
+"""The selector value for any next protocol, as on the wire."""
+ANY_PORT = 0
+"""The selector value for any port, as on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A selector: prefixes, next protocol and ports; 0 means any (RFC 6407 5.5.1).
+
+    `source`, `destination`: prefixes of one family; a wildcard source is 0.0.0.0/0 or ::/0.
+    `protocol`: IP protocol number; `source_port`, `destination_port`: for TCP, UDP, SCTP, DCCP, UDP-Lite only.
+    Raises ValueError when families differ, host bits are set, or a port has no protocol that knows ports.
+    """
+
+    source: IPNetwork
+    destination: IPNetwork
+    protocol: int = ANY_PROTOCOL
+    source_port: int = ANY_PORT
+    destination_port: int = ANY_PORT
+
+    def __post_init__(self) -> None:
+        if self.source.version != self.destination.version:
+            raise ValueError(f"source {self.source} and destination {self.destination} differ in family")
+        for prefix in (self.source, self.destination):
+            if prefix.ip != prefix.network:
+                raise ValueError(f"{prefix} has host bits set")
+        if not 0 <= self.protocol <= 255:
+            raise ValueError(f"protocol {self.protocol} is not in 0 to 255")
+        for port in (self.source_port, self.destination_port):
+            if not 0 <= port <= 65535:
+                raise ValueError(f"port {port} is not in 0 to 65535")
+        if (self.source_port or self.destination_port) and self.protocol not in (6, 17, 33, 132, 136):
+            raise ValueError(f"protocol {self.protocol} has no ports to select by")
+
+    @classmethod
+    def parse(
+        cls, destination: str, source: str = "any", *, protocol: int = 0, source_port: int = 0, port: int = 0
+    ) -> Self:
+        """From text: addresses or prefixes; source `any` takes the destination's family. Raises ValueError."""
+        try:
+            to = IPNetwork(destination)
+            come_from = IPNetwork(("0.0.0.0/0", "::/0")[to.version == 6] if source == "any" else source)
+        except AddrFormatError as error:
+            raise ValueError(str(error)) from error
+        return cls(come_from, to, protocol, source_port, port)
+
+    @property
+    def family(self) -> int:
+        """The IP version, 4 or 6."""
+        return int(self.destination.version)
+
+    @property
+    def any_source(self) -> bool:
+        """Whether the source is the wildcard: an any-source group."""
+        return bool(self.source.prefixlen == 0)
+
+    @property
+    def single_source(self) -> bool:
+        """Whether exactly one host may send: a single-source group."""
+        return bool(self.source.size == 1)
+
+    def covers(self, other: Flow) -> bool:
+        """Whether every packet of `other` is one of this flow (RFC 5374 4.1.3.4, the GPAD's check)."""
+        return (
+            self.family == other.family
+            and other.source in self.source
+            and other.destination in self.destination
+            and self.protocol in (ANY_PROTOCOL, other.protocol)
+            and self.source_port in (ANY_PORT, other.source_port)
+            and self.destination_port in (ANY_PORT, other.destination_port)
+        )
+
+    def overlaps(self, other: Flow) -> bool:
+        """Whether some packet is one of both flows."""
+
+        def meet(mine: int, theirs: int) -> bool:
+            return 0 in (mine, theirs) or mine == theirs
+
+        def prefixes_meet(mine: IPNetwork, theirs: IPNetwork) -> bool:
+            return mine in theirs or theirs in mine
+
+        return (
+            self.family == other.family
+            and prefixes_meet(self.source, other.source)
+            and prefixes_meet(self.destination, other.destination)
+            and meet(self.protocol, other.protocol)
+            and meet(self.source_port, other.source_port)
+            and meet(self.destination_port, other.destination_port)
+        )
+
+    def __str__(self) -> str:
+        source = "any" if self.any_source else str(self.source)
+        text = f"{source} -> {self.destination}"
+        if self.protocol:
+            text += f" proto {self.protocol}"
+        if self.source_port:
+            text += f" sport {self.source_port}"
+        if self.destination_port:
+            text += f" dport {self.destination_port}"
+        return text

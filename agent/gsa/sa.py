@@ -1,0 +1,143 @@
+"""The Group Security Association (RFC 3740 4.4, RFC 5374 4.2): what every key management protocol yields.
+
+A GroupSA holds Data-Security SAs (TEKs) and at most one Rekey SA (KEK). Values only: nothing here knows a wire format
+or a kernel. Times are monotonic seconds of the host that received it; `None` means without end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+from netaddr import IPAddress
+
+from agent.gsa.algorithms import Transform
+from agent.gsa.flow import Flow
+from agent.gsa.identity import GroupId, Identity
+from agent.secret import Secret
+
+__all__ = ["AddressPreservation", "DataSA", "Direction", "GroupSA", "Mode", "RekeySA", "SecurityProtocol", "Spi"]
+
+Spi = NewType("Spi", int)
+"""A 32-bit Security Parameter Index; 0 is never sent and 1 to 255 are reserved (RFC 4303 2.1)."""
+
+
+class SecurityProtocol(Enum):
+    """The security protocol of a Data-Security SA."""
+
+    ESP = "esp"
+    AH = "ah"
+
+
+class Mode(Enum):
+    """Encapsulation mode (RFC 4301 4.1)."""
+
+    TRANSPORT = "transport"
+    TUNNEL = "tunnel"
+
+
+class Direction(Enum):
+    """Directionality of the GSPD entry and its SA (RFC 5374 4.1.1, RFC 6407 5.5.1.1.2)."""
+
+    SENDER_ONLY = "sender-only"
+    RECEIVER_ONLY = "receiver-only"
+    SYMMETRIC = "symmetric"
+
+
+class AddressPreservation(Enum):
+    """Which outer addresses a tunnel copies from the inner header (RFC 5374 3.1, RFC 6407 5.5.1.1.1)."""
+
+    NONE = "none"
+    SOURCE = "source"
+    DESTINATION = "destination"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSA:
+    """A Data-Security SA, the TEK with its policy (RFC 6407 5.5, 5.6.1).
+
+    `cipher_key`: Secret, `transform.cipher_key_octets` long, key then salt; empty for ESP_NULL and AH.
+    `integrity_key`: Secret, `transform.integrity_key_octets` long; empty where there is none.
+    `expires`: monotonic seconds at which it ends; `lifetime_kilobytes`: None for no such limit.
+    `send_from`: monotonic seconds before which senders leave it unused while an older SA serves the flow
+    (RFC 5374 4.2.1, ATD); receivers hold it at once.
+    Raises ValueError when key lengths do not fit the transform or the SPI is reserved.
+    """
+
+    protocol: SecurityProtocol
+    spi: Spi
+    flow: Flow
+    mode: Mode
+    transform: Transform
+    cipher_key: Secret
+    integrity_key: Secret
+    direction: Direction = Direction.SYMMETRIC
+    address_preservation: AddressPreservation = AddressPreservation.BOTH
+    expires: float | None = None
+    lifetime_kilobytes: int | None = None
+    send_from: float = 0.0
+    esn: bool = False
+
+    def __post_init__(self) -> None:
+        if not 256 <= self.spi < 2**32:
+            raise ValueError(f"SPI 0x{self.spi:08x} is reserved or out of range")
+        if (self.protocol is SecurityProtocol.AH) != (self.transform.cipher is None):
+            raise ValueError(f"transform {self.transform} does not belong to {self.protocol.value}")
+        if len(self.cipher_key) != self.transform.cipher_key_octets:
+            raise ValueError(
+                f"{self.transform} takes a cipher key of {self.transform.cipher_key_octets} octets,"
+                f" not {len(self.cipher_key)}"
+            )
+        if len(self.integrity_key) != self.transform.integrity_key_octets:
+            raise ValueError(
+                f"{self.transform} takes an integrity key of {self.transform.integrity_key_octets} octets,"
+                f" not {len(self.integrity_key)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RekeySA:
+    """The Rekey SA, the KEK with its policy, as RFC 6407 5.3 and 5.6.2 describe it.
+
+    `spi`: 16 octets, the cookie pair of its messages. `source`, `destination`, ports: of the GROUPKEY-PUSH datagram.
+    `key_algorithm`, `signature_algorithm`, `signature_hash`: names (`aes-cbc-128`, `rsa`, `sha2-256`).
+    `key`: Secret; `iv`: octets that came with it; `verify_key`: DER SubjectPublicKeyInfo.
+    `sequence`: last number used under this KEK when it was handed out.
+    """
+
+    spi: bytes
+    source: IPAddress
+    destination: IPAddress
+    source_port: int
+    destination_port: int
+    key_algorithm: str
+    key: Secret
+    iv: bytes
+    signature_algorithm: str
+    signature_hash: str | None
+    verify_key: bytes
+    sequence: int = 0
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSA:
+    """A group's SAs as one registration or rekey left them.
+
+    `gcks`: the authenticated identity that gave them. `data`: in the order received, older before newer for one flow.
+    `activation_delay_s`, `deactivation_delay_s`: ATD and DTD (RFC 5374 4.2.1), None where the GCKS said nothing.
+    `sender_ids`: SIDs given to this member, `sender_id_bits` wide (RFC 6054); empty where none were given.
+    `received`: monotonic seconds.
+    """
+
+    group: GroupId
+    gcks: Identity
+    data: tuple[DataSA, ...]
+    received: float
+    rekey: RekeySA | None = None
+    activation_delay_s: int | None = None
+    deactivation_delay_s: int | None = None
+    sender_ids: tuple[int, ...] = ()
+    sender_id_bits: int = 0
