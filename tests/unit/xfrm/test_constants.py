@@ -1,0 +1,71 @@
+"""Numbers against linux/xfrm.h, where the machine has it."""
+
+import re
+from enum import IntEnum, IntFlag
+from pathlib import Path
+
+import pytest
+
+from xfrm import constants
+from xfrm.constants import AttributeType, Group, MessageType, Mode, Protocol, SaFlag, known, name_of, word_of
+
+HEADER = Path("/usr/include/linux/xfrm.h")
+
+
+def header_numbers() -> dict[str, int]:
+    if not HEADER.exists():
+        pytest.skip(f"no {HEADER} (linux-libc-dev)")
+    text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+    found = {name: int(value, 0) for name, value in re.findall(r"#define\s+(XFRM\w+)\s+(0x[0-9a-f]+|\d+)\b", text)}
+    for body in re.findall(r"enum\s*\w*\s*\{(.*?)\};", text, flags=re.DOTALL):
+        number = -1
+        for line in re.sub(r"^\s*#.*$", "", body, flags=re.MULTILINE).split(","):
+            match = re.fullmatch(r"\s*(\w+)\s*(?:=\s*(\w+))?\s*", line)
+            if match:
+                number = int(match[2], 0) if match[2] else number + 1
+                found[match[1]] = number
+    return found
+
+
+def test_names_that_the_header_has_are_numbered_as_there() -> None:
+    header = header_numbers()
+    assert header["XFRM_MSG_GETDEFAULT"] == 0x28
+    enumerations = [
+        value for value in vars(constants).values() if isinstance(value, type) and issubclass(value, IntEnum | IntFlag)
+    ]
+    checked = 0
+    for enumeration in enumerations:
+        for name, member in enumeration.__members__.items():
+            if name in header:
+                assert member.value == header[name], name
+                checked += 1
+    assert checked > 80
+
+
+def test_every_message_and_attribute_of_the_header_is_named() -> None:
+    header = header_numbers()
+    for prefix, enumeration in (("XFRM_MSG_", MessageType), ("XFRMA_", AttributeType), ("XFRMNLGRP_", Group)):
+        skip = ("XFRMA_SAD", "XFRMA_SPD", "XFRMA_REPLAY_ESN_MAX", "XFRM_MSG_BASE", "XFRMNLGRP_NONE")
+        wanted = {name for name in header if name.startswith(prefix) and not name.startswith(skip)}
+        assert wanted <= set(enumeration.__members__)
+
+
+def test_short_names_are_the_same_members() -> None:
+    assert Mode["TUNNEL"] is Mode["XFRM_MODE_TUNNEL"]
+    assert Protocol["ESP"] is Protocol["IPPROTO_ESP"]
+    assert Group["SA"] is Group["XFRMNLGRP_SA"]
+
+
+def test_unknown_values_stay_ints_and_print_as_such() -> None:
+    assert known(Mode, 1) is Mode.TUNNEL
+    assert known(Mode, 77) == 77
+    assert not isinstance(known(Mode, 77), Mode)
+    assert name_of(Mode, 77) == "unknown(77)"
+    assert name_of(Mode, 1) == "XFRM_MODE_TUNNEL"
+    assert word_of(Mode, 1) == "tunnel"
+    assert word_of(Protocol, 51) == "ah"
+    assert word_of(Mode, 77) == "unknown(77)"
+
+
+def test_flags_are_bits() -> None:
+    assert SaFlag.XFRM_STATE_ESN | SaFlag.XFRM_STATE_ICMP == 144

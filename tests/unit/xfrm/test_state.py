@@ -1,0 +1,157 @@
+import dataclasses
+
+import pytest
+
+from xfrm import attributes as rows
+from xfrm.address import Address
+from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
+from xfrm.attributes import AttributeSet, RawAttribute
+from xfrm.constants import Family, Mode, Protocol, SaDirection, SaExtraFlag, SaFlag
+from xfrm.errors import DecodeError, EncodeError
+from xfrm.replay import ReplayWindow, SequenceState
+from xfrm.selector import Selector
+from xfrm.state import Encapsulation, SaId, SecurityAssociation, Statistics
+from xfrm.structs import USERSA_ID, USERSA_INFO, XfrmLifetimeCur, XfrmStats
+from xfrm.values import Lifetime, Mark, Usage
+
+SECRET = b"abcdefghijklmnopqrst"
+GROUP = Address.of("239.1.1.1")
+GCM = AeadAlgorithm("rfc4106(gcm(aes))", Key(SECRET), 128)
+PLAIN = SecurityAssociation(Address.of("0.0.0.0"), GROUP, 0x1234, aead=GCM)
+EVERYTHING = SecurityAssociation(
+    source=Address.of("fd09::1"),
+    destination=Address.of("ff3e::8000:1"),
+    spi=0xFFFFFFFF,
+    protocol=Protocol.ESP,
+    mode=Mode.TUNNEL,
+    reqid=77,
+    encryption=Algorithm("cbc(aes)", Key(bytes(16))),
+    integrity=AuthAlgorithm("hmac(sha256)", Key(bytes(32)), 128),
+    replay=ReplayWindow(128, esn=True),
+    lifetime=Lifetime(hard_add_s=3600, soft_packets=10),
+    selector=Selector.of("fd09::1", "ff3e::8000:1", 17),
+    mark=Mark(0x101, 0xFFFF),
+    if_id=4,
+    flags=SaFlag.XFRM_STATE_AF_UNSPEC,
+    extra_flags=SaExtraFlag.XFRM_SA_XFLAG_OSEQ_MAY_WRAP,
+    direction=SaDirection.OUT,
+    output_mark=Mark(5, 0xF),
+    encapsulation=Encapsulation(2, 4500, 4501, Address.of("::")),
+    tfc_padding_octets=9,
+    acquire_sequence=3,
+    sequence=SequenceState(2**33, 5, (1, 0, 0, 0)),
+    other=(RawAttribute(99, b"later"),),
+)
+
+
+def read_back(sa: SecurityAssociation) -> SecurityAssociation:
+    body = sa.encode()
+    return SecurityAssociation.decode(USERSA_INFO.unpack(body), AttributeSet.parse(body, USERSA_INFO.size))
+
+
+@pytest.mark.parametrize("sa", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+def test_an_sa_is_read_back_as_it_was_written(sa: SecurityAssociation) -> None:
+    back = read_back(sa)
+    assert (back.usage, back.statistics) == (Usage(), Statistics())
+    assert dataclasses.replace(back, usage=None, statistics=None) == sa
+    assert isinstance(back.mode, Mode)
+    assert isinstance(back.protocol, Protocol)
+
+
+def test_configuration_leaves_out_what_changes_by_itself_and_nothing_else() -> None:
+    record = USERSA_INFO.unpack(EVERYTHING.encode())
+    record = record._replace(curlft=XfrmLifetimeCur(1, 2, 3, 4), stats=XfrmStats(1, 2, 3))
+    attributes = AttributeSet.parse(EVERYTHING.encode() + rows.LASTUSED.encode(5), USERSA_INFO.size)
+    used = SecurityAssociation.decode(record, attributes)
+    assert (used.usage, used.statistics, used.last_used_utc_s) == (Usage(1, 2, 3, 4), Statistics(1, 2, 3), 5)
+    left_out = {"sequence", "usage", "statistics", "last_used_utc_s", "acquire_sequence", "other"}
+    plain = used.configuration()
+    for field in dataclasses.fields(SecurityAssociation):
+        if field.name in left_out:
+            assert getattr(plain, field.name) == field.default
+        else:
+            assert getattr(plain, field.name) == getattr(EVERYTHING, field.name), field.name
+
+
+def test_the_struct_is_laid_out_as_the_uapi_says() -> None:
+    body = PLAIN.encode()
+    assert body[56:60] == GROUP.octets
+    assert body[72:77] == bytes.fromhex("0000123432")
+    assert body[80:96] == bytes(16)
+    record = USERSA_INFO.unpack(body)
+    assert (record.family, record.mode, record.replay_window, record.flags) == (Family.AF_INET, 0, 0, 0)
+
+
+def test_the_kernels_selector_of_any_packet_is_none() -> None:
+    record = PLAIN.to_uapi()
+    filled = record._replace(sel=record.sel._replace(family=Family.AF_INET, daddr=bytes(16), saddr=bytes(16)))
+    assert SecurityAssociation.decode(USERSA_INFO.unpack(USERSA_INFO.pack(filled)), AttributeSet()).selector is None
+
+
+def test_a_selector_without_a_family_has_the_sas() -> None:
+    record = PLAIN.to_uapi()
+    sel = Selector.of("10.0.0.1", "239.1.1.1").to_uapi()._replace(family=0)
+    packed = USERSA_INFO.pack(record._replace(sel=sel))
+    read = SecurityAssociation.decode(USERSA_INFO.unpack(packed), AttributeSet())
+    assert read.selector == Selector.of("10.0.0.1", "239.1.1.1")
+
+
+def test_integrity_that_the_kernel_reports_twice_is_read_once() -> None:
+    auth = AuthAlgorithm("hmac(sha256)", Key(bytes(32)), 128)
+    old = rows.ALG_AUTH.encode(Algorithm("hmac(sha256)", Key(bytes(32))))
+    record = USERSA_INFO.unpack(PLAIN.encode())
+    both = SecurityAssociation.decode(record, AttributeSet.parse(old + rows.ALG_AUTH_TRUNC.encode(auth)))
+    assert (both.integrity, both.other) == (auth, ())
+    alone = SecurityAssociation.decode(record, AttributeSet.parse(old))
+    assert alone.integrity is None
+    assert [str(raw) for raw in alone.other] == ["XFRMA_ALG_AUTH"]
+
+
+def test_an_output_mark_without_a_mask_has_all_bits() -> None:
+    sa = dataclasses.replace(PLAIN, output_mark=Mark(5))
+    body = sa.encode()
+    assert rows.SET_MARK_MASK not in AttributeSet.parse(body, USERSA_INFO.size)
+    assert read_back(sa).output_mark == Mark(5)
+
+
+def test_families_do_not_mix() -> None:
+    with pytest.raises(EncodeError, match="differ in family"):
+        SecurityAssociation(Address.of("::"), GROUP, 0x1234)
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_another_address_family_is_a_decode_error(family: int) -> None:
+    record = USERSA_INFO.unpack(USERSA_INFO.pack(PLAIN.to_uapi()._replace(family=family)))
+    with pytest.raises(DecodeError, match="neither AF_INET nor AF_INET6"):
+        SecurityAssociation.decode(record, AttributeSet())
+
+
+def test_the_name_of_an_sa() -> None:
+    sa_id = SaId(GROUP, 0x1234)
+    assert PLAIN.id == sa_id
+    assert sa_id.encode()[:4] == GROUP.octets
+    assert sa_id.encode()[16:20] == bytes.fromhex("00001234")
+    record = USERSA_ID.unpack(sa_id.encode())
+    assert (record.family, record.proto) == (Family.AF_INET, Protocol.ESP)
+    marked = SaId(GROUP, 0x1234, Protocol.AH, Mark(1, 0xF))
+    assert SaId.decode(USERSA_ID.unpack(marked.encode()), AttributeSet.parse(marked.encode(), 24)) == marked
+    assert str(marked) == "dst 239.1.1.1 ah spi 0x00001234 mark 0x1/0xf"
+    assert str(PLAIN) == "src 0.0.0.0 dst 239.1.1.1 esp spi 0x00001234"
+
+
+def test_an_sa_does_not_show_its_keys() -> None:
+    for text in (repr(PLAIN), str(PLAIN), repr(read_back(PLAIN))):
+        assert SECRET.decode() not in text
+        assert SECRET.hex() not in text
+
+
+def test_sas_compare_by_their_keys_too() -> None:
+    other = dataclasses.replace(PLAIN, aead=AeadAlgorithm("rfc4106(gcm(aes))", Key(bytes(20)), 128))
+    assert other != PLAIN
+    assert dataclasses.replace(PLAIN) == PLAIN
+
+
+def test_a_wrong_key_length_does_not_leave_the_library() -> None:
+    short = dataclasses.replace(PLAIN, aead=AeadAlgorithm("rfc4106(gcm(aes))", Key(b"short"), 128))
+    with pytest.raises(EncodeError, match="takes a key of 160 or 224 or 288 bits"):
+        short.encode()

@@ -1,0 +1,54 @@
+"""Dumps, without I/O: multipart answers put together, and interruption noticed (NLM_F_DUMP_INTR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from xfrm.constants import NetlinkControl, NetlinkFlag
+from xfrm.errors import KernelRefused, Overrun
+from xfrm.frame import Frame, Reply, frame, read_done, read_error
+from xfrm.requests import Request
+from xfrm.window import SequenceNumbers
+
+__all__ = ["Dump"]
+
+
+class Dump:
+    """One dump on its way: `datagram` to send; replies go to `feed` until `complete`; then `frames` has the parts.
+
+    `interrupted`: the database changed meanwhile, so entries may be missing or come twice.
+    """
+
+    def __init__(self, request: Request, numbers: SequenceNumbers, *, port: int = 0) -> None:
+        self._request: Final = request
+        self._number: Final = numbers.take(1)
+        self.frames: list[Frame] = []
+        self.interrupted = False
+        self.complete = False
+        self.datagram: Final = frame(request.type, request.flags, self._number, port, request.body)
+
+    def feed(self, frames: Sequence[Frame]) -> None:
+        """Take parts; those of other requests are dropped.
+
+        Raises KernelRefused where the kernel refuses the dump or breaks it off, Overrun where it lost parts,
+        DecodeError for an end that cannot be read.
+        """
+        for message in frames:
+            if message.type == NetlinkControl.NLMSG_OVERRUN:
+                raise Overrun("the kernel reports lost parts of a dump")
+            if message.sequence != self._number or message.type == NetlinkControl.NLMSG_NOOP:
+                continue
+            if message.flags & NetlinkFlag.NLM_F_DUMP_INTR:
+                self.interrupted = True
+            if message.type == NetlinkControl.NLMSG_DONE:
+                self._end(read_done(message))
+            elif message.type == NetlinkControl.NLMSG_ERROR:
+                self._end(read_error(message))  # a dump is never acknowledged: an error is its end
+            else:
+                self.frames.append(message)
+
+    def _end(self, reply: Reply) -> None:
+        self.complete = True
+        if reply.errno:
+            raise KernelRefused(reply.errno, reply.extack, self._request)

@@ -1,0 +1,122 @@
+"""Windows of requests, without I/O: numbering, one acknowledgement a window, and an outcome for each request.
+
+The kernel works a window off inside one send, in order, and goes on after a refusal. It reports refusals in any case,
+with the request's number; NLM_F_ACK on the last request alone therefore tells that the whole window is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from xfrm.constants import MessageType, NetlinkControl, NetlinkFlag
+from xfrm.errors import DecodeError, KernelRefused, Overrun
+from xfrm.frame import Frame, frame, read_error
+from xfrm.requests import Outcome, Request
+
+__all__ = ["MAX_WINDOW_COST", "MAX_WINDOW_OCTETS", "SequenceNumbers", "Window", "cut"]
+
+MAX_WINDOW_COST: Final = 64
+"""Policies in a window; an SA costs two. sendmsg runs a whole window inside the kernel, and the event loop waits."""
+MAX_WINDOW_OCTETS: Final = 256 * 1024
+"""Octets of a window, well under the send buffer: beyond that the kernel answers EMSGSIZE to the whole of it."""
+_COST: Final = {MessageType.XFRM_MSG_NEWSA: 2, MessageType.XFRM_MSG_UPDSA: 2}
+_HEADER_OCTETS: Final = 16
+
+
+class SequenceNumbers:
+    """A socket's counter of message numbers: 1 to 2**32 - 1, then again; 0 is the kernel's own."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, first: int = 1) -> None:
+        self._next = first
+
+    def take(self, count: int) -> int:
+        """The first of `count` consecutive numbers."""
+        if self._next + count > 2**32:
+            self._next = 1
+        first = self._next
+        self._next += count
+        return first
+
+
+def cut(requests: Sequence[Request]) -> Iterator[tuple[int, Sequence[Request]]]:
+    """The requests in windows within the limits (or of one request), each with the index of its first."""
+    start = cost = octets = 0
+    for index, request in enumerate(requests):
+        request_cost = _COST.get(request.type, 1)
+        request_octets = len(request.body) + _HEADER_OCTETS
+        full = cost + request_cost > MAX_WINDOW_COST or octets + request_octets > MAX_WINDOW_OCTETS
+        if full and index > start:
+            yield start, requests[start:index]
+            start, cost, octets = index, 0, 0
+        cost += request_cost
+        octets += request_octets
+    if start < len(requests):
+        yield start, requests[start:]
+
+
+class Window:
+    """One window on its way: `datagram` to send; replies go to `feed` until `complete`; then `outcomes`.
+
+    `first_index`: where its first request stands in the caller's list. `replies` has what came that was no
+    acknowledgement, by place in the window: the answer to a GET.
+    """
+
+    def __init__(
+        self, requests: Sequence[Request], numbers: SequenceNumbers, *, port: int = 0, first_index: int = 0
+    ) -> None:
+        if not requests:
+            raise ValueError("a window has at least one request")
+        self._requests: Final = requests
+        self._first: Final = numbers.take(len(requests))
+        self._first_index: Final = first_index
+        self._refusals: dict[int, KernelRefused] = {}
+        self.replies: dict[int, Frame] = {}
+        self.complete = False
+        last = len(requests) - 1
+        self.datagram: Final = b"".join(
+            [
+                frame(
+                    request.type,
+                    request.flags | NetlinkFlag.NLM_F_ACK.value if place == last else request.flags,
+                    self._first + place,
+                    port,
+                    request.body,
+                )
+                for place, request in enumerate(requests)
+            ]
+        )
+
+    def feed(self, frames: Sequence[Frame]) -> None:
+        """Take replies; those with numbers of no request of this window are late answers to others and are dropped.
+
+        Raises Overrun where the kernel says that it lost replies, DecodeError for a reply that cannot be read.
+        """
+        for message in frames:
+            place = message.sequence - self._first
+            if message.type == NetlinkControl.NLMSG_OVERRUN:
+                raise Overrun("the kernel reports lost replies")
+            if not 0 <= place < len(self._requests) or message.type == NetlinkControl.NLMSG_NOOP:
+                continue
+            if message.type == NetlinkControl.NLMSG_DONE:
+                raise DecodeError("the end of a dump where none was asked for")
+            if message.type != NetlinkControl.NLMSG_ERROR:
+                self.replies[place] = message
+                continue
+            self._answered(place, message)
+
+    def _answered(self, place: int, message: Frame) -> None:
+        reply = read_error(message)
+        if reply.errno:
+            request = self._requests[place]
+            self._refusals[place] = KernelRefused(reply.errno, reply.extack, request, self._first_index + place)
+        if place == len(self._requests) - 1:
+            self.complete = True
+
+    def outcomes(self) -> list[Outcome]:
+        """One for each request, in order. Only of a complete window: before that, silence does not mean success."""
+        if not self.complete:
+            raise RuntimeError("the window is not complete")
+        return [Outcome(request, self._refusals.get(place)) for place, request in enumerate(self._requests)]
