@@ -41,17 +41,16 @@ class AgentError(Exception):
 class ConfigError(AgentError):
     """One fault of a configuration file.
 
-    `path`: the file; `key`: dotted path of table and key (`groups[1].role`); the message says what came
-    and what is allowed.
+    `path`: the file; `key`: table and key (`[groups[1]].role`); the message says what came and what is allowed.
+    `exit_status`: EX_CONFIG, for a file that it names EX_NOINPUT or EX_NOPERM.
     """
 
-    exit_status = os.EX_CONFIG
-
-    def __init__(self, path: str, key: str, message: str) -> None:
+    def __init__(self, path: str, key: str, message: str, *, exit_status: int = os.EX_CONFIG) -> None:
         super().__init__(f"{path}: {key}: {message}" if key else f"{path}: {message}")
         self.path = path
         self.key = key
         self.message = message
+        self.exit_status = exit_status
 
 
 class PeerError(AgentError):

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-__all__ = ["CIPHERS", "INTEGRITIES", "Cipher", "CipherFacts", "Integrity", "IntegrityFacts", "Transform"]
+__all__ = [
+    "CIPHERS",
+    "INTEGRITIES",
+    "TRANSFORMS",
+    "Cipher",
+    "CipherFacts",
+    "Integrity",
+    "IntegrityFacts",
+    "Transform",
+]
 
 
 class Cipher(Enum):
@@ -148,3 +157,5 @@ def _all_transforms() -> dict[str, Transform]:
 
 
 _BY_NAME: Final = _all_transforms()
+TRANSFORMS: Final = tuple(_BY_NAME.values())
+"""Every legal transform."""

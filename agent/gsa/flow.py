@@ -24,8 +24,9 @@ class Flow:
     """A selector: prefixes, next protocol and ports; 0 means any (RFC 6407 5.5.1).
 
     `source`, `destination`: prefixes of one family; a wildcard source is 0.0.0.0/0 or ::/0.
-    `protocol`: IP protocol number; `source_port`, `destination_port`: for TCP, UDP, SCTP, DCCP, UDP-Lite only.
-    Raises ValueError when families differ, host bits are set, or a port has no protocol that knows ports.
+    `protocol`: IP protocol number; `source_port`, `destination_port`: for TCP, UDP, SCTP, DCCP, UDP-Lite only;
+    `icmp_type`: for ICMP and ICMPv6 only, None for any (RFC 4301 4.4.1.1). No key management protocol carries it.
+    Raises ValueError when families differ, host bits are set, or a port or type has no protocol that knows it.
     """
 
     source: IPNetwork
@@ -33,6 +34,7 @@ class Flow:
     protocol: int = ANY_PROTOCOL
     source_port: int = ANY_PORT
     destination_port: int = ANY_PORT
+    icmp_type: int | None = None
 
     def __post_init__(self) -> None:
         if self.source.version != self.destination.version:
@@ -47,6 +49,11 @@ class Flow:
                 raise ValueError(f"port {port} is not in 0 to 65535")
         if (self.source_port or self.destination_port) and self.protocol not in (6, 17, 33, 132, 136):
             raise ValueError(f"protocol {self.protocol} has no ports to select by")
+        if self.icmp_type is not None:
+            if self.protocol not in (1, 58):
+                raise ValueError(f"protocol {self.protocol} has no ICMP types to select by")
+            if not 0 <= self.icmp_type <= 255:
+                raise ValueError(f"ICMP type {self.icmp_type} is not in 0 to 255")
 
     @classmethod
     def parse(
@@ -84,6 +91,7 @@ class Flow:
             and self.protocol in (ANY_PROTOCOL, other.protocol)
             and self.source_port in (ANY_PORT, other.source_port)
             and self.destination_port in (ANY_PORT, other.destination_port)
+            and self.icmp_type in (None, other.icmp_type)
         )
 
     def overlaps(self, other: Flow) -> bool:
@@ -102,6 +110,7 @@ class Flow:
             and meet(self.protocol, other.protocol)
             and meet(self.source_port, other.source_port)
             and meet(self.destination_port, other.destination_port)
+            and (None in (self.icmp_type, other.icmp_type) or self.icmp_type == other.icmp_type)
         )
 
     def __str__(self) -> str:
@@ -113,4 +122,6 @@ class Flow:
             text += f" sport {self.source_port}"
         if self.destination_port:
             text += f" dport {self.destination_port}"
+        if self.icmp_type is not None:
+            text += f" type {self.icmp_type}"
         return text

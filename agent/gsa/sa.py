@@ -6,9 +6,9 @@ or a kernel. Times are monotonic seconds of the host that received it; `None` me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NewType
+from typing import NewType, Self
 
 from netaddr import IPAddress
 
@@ -141,3 +141,18 @@ class GroupSA:
     deactivation_delay_s: int | None = None
     sender_ids: tuple[int, ...] = ()
     sender_id_bits: int = 0
+
+    def ended(self, destination: IPAddress, spi: Spi, protocol: SecurityProtocol, now: float) -> Self:
+        """This GSA with that SA expired at `now`, because its data path says that a lifetime of it ran out.
+
+        The SA stays part of the GSA: its flow is still the group's.
+        """
+        return replace(
+            self,
+            data=tuple(
+                replace(sa, expires=now)
+                if (sa.flow.destination.ip, sa.spi, sa.protocol) == (destination, spi, protocol)
+                else sa
+                for sa in self.data
+            ),
+        )

@@ -1,0 +1,187 @@
+"""What the SAD and the SPD of a host hold for its groups (RFC 4301 4.4.1, 4.4.2; RFC 5374 4.1), as values.
+
+The GSPD says which entries should be there, a data path says which are there; `agent.datapath.plan` compares.
+Everything of ours is recognisable: SAs and protecting policies by their reqid, every policy by its priority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Self
+
+from netaddr import IPAddress
+
+from agent.gsa.algorithms import Transform
+from agent.gsa.flow import Flow
+from agent.gsa.sa import Mode, SecurityProtocol, Spi
+from agent.secret import Secret
+
+__all__ = [
+    "OWN_PRIORITIES",
+    "OWN_REQIDS",
+    "Action",
+    "Databases",
+    "PolicyDirection",
+    "SaUsage",
+    "SadEntry",
+    "SadKey",
+    "SpdEntry",
+    "SpdKey",
+    "Template",
+]
+
+OWN_REQIDS: Final = range(0x4D43_0000, 0x4D44_0000)
+"""Reqids of group SAs. Others stay away: IKE daemons count up from 1, the kernel's own choice begins at 0x4000."""
+
+OWN_PRIORITIES: Final = range(0x4D00, 0x4E00)
+"""Priorities of group policies; lower wins. Beneath 19712 an operator can place exceptions by hand; IKE daemons
+place theirs from 100000 on, so that no wide policy of theirs lets a group's traffic out in clear."""
+
+
+class PolicyDirection(Enum):
+    """Which traffic a policy is looked up for: SPD-I and SPD-O of RFC 4301 4.4.1."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class Action(Enum):
+    """Processing of a matching packet (RFC 4301 4.4.1)."""
+
+    PROTECT = "protect"
+    BYPASS = "bypass"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True)
+class SadKey:
+    """An SA's identity in a host's SAD: {SPI, destination}, and the protocol, which the kernel keeps apart."""
+
+    destination: IPAddress
+    spi: Spi
+    protocol: SecurityProtocol
+
+    def __str__(self) -> str:
+        return f"{self.protocol.value} SA 0x{self.spi:08x} to {self.destination}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpdKey:
+    """A policy's identity in a host's SPD: a second one with the same direction and selector replaces the first."""
+
+    direction: PolicyDirection
+    flow: Flow
+
+    def __str__(self) -> str:
+        return f"{self.direction.value} policy {self.flow}"
+
+
+@dataclass(frozen=True, slots=True)
+class SaUsage:
+    """What an SA has carried so far; of a symmetric SA both directions together."""
+
+    octets: int
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class SadEntry:
+    """An SA as the data path holds it.
+
+    `source`: None for the wildcard; `selector`: the packets it may carry (RFC 4301 5.2, step 4).
+    `cipher_key`, `integrity_key`: Secret, as in `DataSA`. `replay_window`: packets, 0 for no anti-replay service.
+    `expires`: monotonic seconds; a backstop, for its owner removes it in time, and so no part of the comparison.
+    `lifetime_kilobytes`: None for no limit; not compared either. `usage`: counters, in what a data path reports.
+    """
+
+    destination: IPAddress
+    spi: Spi
+    protocol: SecurityProtocol
+    source: IPAddress | None
+    mode: Mode
+    reqid: int
+    transform: Transform
+    cipher_key: Secret
+    integrity_key: Secret
+    selector: Flow
+    replay_window: int = 0
+    expires: float | None = field(default=None, compare=False)
+    lifetime_kilobytes: int | None = field(default=None, compare=False)
+    usage: SaUsage | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> SadKey:
+        """What makes it the same SA."""
+        return SadKey(self.destination, self.spi, self.protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The SA that a PROTECT policy asks for.
+
+    `source`, `destination`: of the outer header, None for any. `reqid`: the group's own, so that no SA of somebody
+    else serves. `spi`: pins the one SA to send on; None in an inbound policy, where each SA of the group serves.
+    """
+
+    protocol: SecurityProtocol
+    mode: Mode
+    reqid: int
+    source: IPAddress | None = None
+    destination: IPAddress | None = None
+    spi: Spi | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpdEntry:
+    """A policy as the data path holds it. It has no lifetime: an ended policy would let its traffic pass in clear.
+
+    `flow`: its selector, never swapped (RFC 5374 4.1.1); `priority`: lower wins; `template`: of PROTECT only.
+    Raises ValueError when template and action do not fit.
+    """
+
+    direction: PolicyDirection
+    flow: Flow
+    action: Action
+    priority: int
+    template: Template | None = None
+
+    def __post_init__(self) -> None:
+        if (self.action is Action.PROTECT) != (self.template is not None):
+            raise ValueError(f"a policy that says {self.action.value} and its template do not fit")
+
+    @property
+    def key(self) -> SpdKey:
+        """What makes it the same policy."""
+        return SpdKey(self.direction, self.flow)
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """SAD and SPD, each sorted by key, so that equal contents are equal values. Built by `of`.
+
+    `unreadable`: keys of entries that are ours and say what no entry here can say; only data paths report such.
+    """
+
+    sad: tuple[SadEntry, ...] = ()
+    spd: tuple[SpdEntry, ...] = ()
+    unreadable: tuple[SadKey | SpdKey, ...] = ()
+
+    @classmethod
+    def of(cls, sad: Iterable[SadEntry], spd: Iterable[SpdEntry], unreadable: Iterable[SadKey | SpdKey] = ()) -> Self:
+        """From entries in any order. Raises ValueError when two have one key."""
+        sad = tuple(sorted(sad, key=lambda entry: str(entry.key)))
+        spd = tuple(sorted(spd, key=lambda entry: str(entry.key)))
+        for keys in ([entry.key for entry in sad], [entry.key for entry in spd]):
+            if len(set(keys)) != len(keys):
+                raise ValueError("two entries have the same key")
+        return cls(sad, spd, tuple(sorted(unreadable, key=str)))
+
+    def sad_by_key(self) -> Mapping[SadKey, SadEntry]:
+        """The SAD to look up in."""
+        return {entry.key: entry for entry in self.sad}
+
+    def spd_by_key(self) -> Mapping[SpdKey, SpdEntry]:
+        """The SPD to look up in."""
+        return {entry.key: entry for entry in self.spd}

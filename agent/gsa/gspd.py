@@ -1,0 +1,381 @@
+"""The Group Security Policy Database (GSPD, RFC 5374 4.1.1): configured groups and the GSAs held, turned into what the
+SAD and the SPD of this host should hold now.
+
+Between being configured and being removed from the configuration, a group's traffic is never in clear:
+
+    bypass   IGMP, MLD, ND and GDOI to the group, always (RFC 4301 5.2: control traffic has explicit entries)
+    protect  the flow of an SA in force, in each direction in which this member may use it
+    discard  underneath: the configured traffic, always; its other sources (RFC 5374 6.3.3); each flow the GCKS named
+
+Addresses are not swapped inbound (RFC 5374 4.1.1). Several groups: the one configured first has a flow that two claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+from netaddr import IPAddress, IPNetwork
+
+from agent.gsa.databases import (
+    OWN_PRIORITIES,
+    OWN_REQIDS,
+    Action,
+    Databases,
+    PolicyDirection,
+    SadEntry,
+    SadKey,
+    SpdEntry,
+    SpdKey,
+    Template,
+)
+from agent.gsa.flow import Flow
+from agent.gsa.identity import GroupId
+from agent.gsa.role import Role
+from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
+
+__all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal"]
+
+DEFAULT_REPLAY_WINDOW: Final = 64
+"""Packets; what RFC 4303 3.4.3 recommends."""
+
+_BYPASS: Final = OWN_PRIORITIES.start + 0x10
+_PROTECT: Final = OWN_PRIORITIES.start + 0x40
+_DISCARD: Final = OWN_PRIORITIES.start + 0x80
+_DISCARD_OTHER_SOURCES: Final = OWN_PRIORITIES.start + 0xC0
+
+_UDP, _IGMP, _ICMPV6 = 17, 2, 58
+_GDOI_PORTS: Final = (848, 4500)
+_MLD_TYPES: Final = (130, 131, 132)
+"""Query, MLDv1 report and done: those that go to the group itself (RFC 2710 3.1)."""
+_LINK_LOCAL_TYPES: Final = (133, 134, 135, 136, 137, 143)
+"""ND (RFC 4861 4) and the MLDv2 report (RFC 3810 5.2): sent in link-local scope only."""
+_LINK_LOCAL_SCOPE: Final = IPNetwork("ff02::/16")
+_ANY: Final = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
+
+_SENDING: Final = frozenset({Direction.SENDER_ONLY, Direction.SYMMETRIC})
+_RECEIVING: Final = frozenset({Direction.RECEIVER_ONLY, Direction.SYMMETRIC})
+_SOURCE_PRESERVED: Final = frozenset({AddressPreservation.SOURCE, AddressPreservation.BOTH})
+_DESTINATION_PRESERVED: Final = frozenset({AddressPreservation.DESTINATION, AddressPreservation.BOTH})
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """One group as this host's operator configured it.
+
+    `traffic`: what is never to pass in clear. `replay_window`: packets, for single-source SAs; others have none.
+    `addresses`: this host's own on the group's interface; tunnel mode takes its outer source from them.
+    Raises ValueError without traffic, or when a destination is no multicast prefix.
+    """
+
+    group: GroupId
+    role: Role
+    traffic: tuple[Flow, ...]
+    addresses: tuple[IPAddress, ...] = ()
+    replay_window: int = DEFAULT_REPLAY_WINDOW
+
+    def __post_init__(self) -> None:
+        if not self.traffic:
+            raise ValueError(f"group {self.group} has no traffic")
+        for flow in self.traffic:
+            if not flow.destination.is_multicast():
+                raise ValueError(f"destination {flow.destination} is no multicast address")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Policy of a GCKS that this host cannot carry out, and why; its flow stays blocked. `spi`: of the SA."""
+
+    group: GroupId
+    spi: Spi
+    reason: str
+
+    def __str__(self) -> str:
+        return f"group {self.group}, SA 0x{self.spi:08x}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What should be there, and what was left out of it."""
+
+    databases: Databases
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Gspd:
+    """The groups of this host, in the operator's order.
+
+    Reqids follow from the set of group identifiers, so that a restart finds the same.
+    Raises ValueError when a group appears twice.
+    """
+
+    def __init__(self, policies: Sequence[GroupPolicy]) -> None:
+        self._policies: Final = tuple(policies)
+        self._reqids: Final = _reqids([policy.group for policy in policies])
+
+    def reqid(self, group: GroupId) -> int:
+        """The group's reqid. Raises KeyError for a group that is not configured."""
+        return self._reqids[group]
+
+    def desired(self, held: Mapping[GroupId, GroupSA], now: float) -> Desired:
+        """What SAD and SPD should hold at `now`, with the GSAs held of configured groups.
+
+        Keep an expired GSA in `held` until its successor is there: its flows then stay blocked although only the
+        GCKS named them.
+        """
+        build = _Build(now)
+        for policy in self._policies:
+            build.block(policy)
+        for policy in self._policies:
+            group_sa = held.get(policy.group)
+            if group_sa is not None:
+                build.protect(policy, group_sa, self._reqids[policy.group])
+        build.bypass_control()
+        return Desired(Databases.of(build.sad.values(), build.spd.values()), tuple(build.refusals))
+
+    def next_change(self, held: Mapping[GroupId, GroupSA], now: float) -> float | None:
+        """When `desired` gives something else with the same GSAs: an SA expires, or its ATD has passed."""
+        instants = (
+            instant
+            for policy in self._policies
+            if policy.group in held
+            for sa in held[policy.group].data
+            for instant in (sa.expires, sa.send_from)
+            if instant is not None and instant > now
+        )
+        return min(instants, default=None)
+
+
+def _reqids(groups: Iterable[GroupId]) -> dict[GroupId, int]:
+    """A reqid each: a hash, so that it survives a restart and a reload; groups that fall together take the next free.
+
+    A host's reqids are its own affair: nothing goes wrong when somebody chooses group identifiers that fall together.
+    """
+    groups = list(groups)
+    reqids: dict[GroupId, int] = {}
+    taken: set[int] = set()
+    for group in sorted(groups):
+        if group in reqids:
+            raise ValueError(f"group {group} is configured twice")
+        offset = int.from_bytes(sha256(group.octets).digest()[:4])
+        reqid = OWN_REQIDS[offset % len(OWN_REQIDS)]
+        while reqid in taken:
+            offset += 1
+            reqid = OWN_REQIDS[offset % len(OWN_REQIDS)]
+        taken.add(reqid)
+        reqids[group] = reqid
+    return reqids
+
+
+def _protect_priority(flow: Flow) -> int:
+    """The narrower flow first; it depends on the flow alone, so that a change elsewhere moves nothing."""
+    source = 0 if flow.single_source else 2 if flow.any_source else 1
+    any_protocol = flow.protocol == 0
+    any_ports = (flow.source_port == 0) + (flow.destination_port == 0)
+    return _PROTECT + 8 * any_protocol + 3 * any_ports + source
+
+
+def _control(flow: Flow) -> Iterator[Flow]:
+    """Control traffic within a flow, which passes in clear: membership reports go to the group itself."""
+    source, destination = _ANY[flow.family], flow.destination
+    every = [Flow(source, destination, _UDP, destination_port=port) for port in _GDOI_PORTS]
+    if flow.family == 4:
+        every.append(Flow(source, destination, _IGMP))
+    else:
+        link_local = destination in _LINK_LOCAL_SCOPE or _LINK_LOCAL_SCOPE in destination
+        types = _MLD_TYPES + (_LINK_LOCAL_TYPES if link_local else ())
+        every.extend(Flow(source, destination, _ICMPV6, icmp_type=icmp_type) for icmp_type in types)
+    return (control for control in every if control.overlaps(flow))
+
+
+def _foreign(policy: GroupPolicy, flow: Flow) -> str | None:
+    """Why a flow is none of this group's at all, so that not even a block is due for it; None when it is."""
+    if not flow.destination.is_multicast():
+        return f"destination {flow.destination} is no multicast address: group SAs for unicast are not supported yet"
+    if not any(traffic.overlaps(flow) for traffic in policy.traffic):
+        return f"flow {flow} is no part of the traffic configured for the group"
+    return None
+
+
+def _unable(sa: DataSA) -> str | None:
+    """Why no Linux host carries this SA out as things are; None when it does."""
+    if sa.protocol is SecurityProtocol.AH:
+        return "AH is not supported yet"
+    if sa.flow.destination.size != 1:
+        return f"destination {sa.flow.destination} is a prefix: SAs for one group address only are supported yet"
+    if sa.esn:
+        return "extended sequence numbers are not supported yet: a member that joins late cannot know the high half"
+    if sa.mode is Mode.TUNNEL and sa.address_preservation not in _DESTINATION_PRESERVED:
+        return (
+            f"tunnel mode with address preservation {sa.address_preservation.value!r} names no tunnel destination:"
+            " let it preserve the destination"
+        )
+    return None
+
+
+class _Build:
+    """Databases in the making."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.sad: dict[SadKey, SadEntry] = {}
+        self.spd: dict[SpdKey, SpdEntry] = {}
+        self.refusals: list[Refusal] = []
+        self._claims: list[tuple[GroupId, Flow]] = []
+        self._taken: set[SadKey] = set()
+
+    def block(self, policy: GroupPolicy) -> None:
+        """Discard the configured traffic in both directions."""
+        for flow in policy.traffic:
+            self._discard(flow, _DISCARD)
+            if not flow.any_source:
+                self._discard(replace(flow, source=_ANY[flow.family]), _DISCARD_OTHER_SOURCES)
+
+    def protect(self, policy: GroupPolicy, group_sa: GroupSA, reqid: int) -> None:
+        """Let the SAs of one GSA serve their flows."""
+        serving: dict[Flow, list[DataSA]] = {}
+        for sa in group_sa.data:
+            if (reason := _foreign(policy, sa.flow)) is not None:
+                self._refuse(policy, sa, reason)
+                continue
+            reason = _unable(sa) or self._conflict(policy, sa, serving.get(sa.flow, ()))
+            if reason is None:
+                self._claims.append((policy.group, sa.flow))
+                self._taken.add(_key(sa))
+                serving.setdefault(sa.flow, []).append(sa)
+            else:
+                self._refuse(policy, sa, reason)
+                self._discard(sa.flow, _DISCARD)
+        for flow, sas in serving.items():
+            self._serve(policy, group_sa, reqid, flow, sas)
+
+    def bypass_control(self) -> None:
+        """Let control traffic pass above everything that is in the SPD so far."""
+        for key in list(self.spd):
+            for flow in _control(key.flow):
+                entry = SpdEntry(key.direction, flow, Action.BYPASS, _BYPASS)
+                self.spd[entry.key] = entry
+
+    def _serve(self, policy: GroupPolicy, group_sa: GroupSA, reqid: int, flow: Flow, sas: Sequence[DataSA]) -> None:
+        """One flow and its SAs, of which several are there during a rollover (RFC 5374 4.2.1)."""
+        self._discard(flow, _DISCARD)
+        sending, receiving = [], []
+        for sa in sas:
+            if sa.expires is not None and sa.expires <= self.now:
+                continue
+            tunnel_source = _tunnel_source(policy, sa)
+            sends = policy.role.sends and sa.direction in _SENDING
+            if sends:
+                reason = _cannot_send(group_sa, sa, tunnel_source)
+                if reason is not None:
+                    self._refuse(policy, sa, reason)
+                    sends = False
+            receives = policy.role.receives and sa.direction in _RECEIVING
+            if not sends and not receives:
+                continue
+            entry = _sad_entry(policy, reqid, sa, tunnel_source if sends else None)
+            self.sad[entry.key] = entry
+            if sends:
+                sending.append((sa, tunnel_source))
+            if receives:
+                receiving.append(sa)
+        if receiving:
+            self._set(_inbound(receiving[-1], reqid))
+        if sending:
+            self._set(_outbound(*self._leading_edge(sending), reqid))
+
+    def _leading_edge(self, sending: Sequence[tuple[DataSA, IPAddress | None]]) -> tuple[DataSA, IPAddress | None]:
+        """The SA to send on: the newest whose ATD has passed (RFC 5374 4.2.1); the first to be due if there is none.
+
+        Newest is last in the GSA's order: a newer policy may have shorter lifetimes than the one it replaces.
+        """
+        active = [pair for pair in sending if pair[0].send_from <= self.now]
+        return active[-1] if active else min(sending, key=lambda pair: pair[0].send_from)
+
+    def _conflict(self, policy: GroupPolicy, sa: DataSA, beside: Sequence[DataSA]) -> str | None:
+        for group, flow in self._claims:
+            if group != policy.group and flow.overlaps(sa.flow):
+                return f"flow {sa.flow} overlaps {flow} of group {group}, which comes first in the configuration"
+        if _key(sa) in self._taken:
+            return f"another SA has the same SPI and destination: {_key(sa)}"
+        if beside and beside[0].mode is not sa.mode:
+            return f"its mode is not the {beside[0].mode.value} mode of the SA that serves the flow"
+        return None
+
+    def _refuse(self, policy: GroupPolicy, sa: DataSA, reason: str) -> None:
+        self.refusals.append(Refusal(policy.group, sa.spi, reason))
+
+    def _discard(self, flow: Flow, priority: int) -> None:
+        """Discard in both directions, unless something is there that takes precedence."""
+        for direction in PolicyDirection:
+            entry = SpdEntry(direction, flow, Action.DISCARD, priority)
+            held = self.spd.get(entry.key)
+            if held is None or priority < held.priority:
+                self.spd[entry.key] = entry
+
+    def _set(self, entry: SpdEntry) -> None:
+        self.spd[entry.key] = entry
+
+
+def _key(sa: DataSA) -> SadKey:
+    return SadKey(sa.flow.destination.ip, sa.spi, sa.protocol)
+
+
+def _tunnel_source(policy: GroupPolicy, sa: DataSA) -> IPAddress | None:
+    """The outer source to send with; never the wildcard, which the kernel would put on the wire as it is."""
+    if sa.mode is not Mode.TUNNEL:
+        return None
+    if sa.flow.single_source:
+        return sa.flow.source.ip
+    return next((address for address in policy.addresses if address in sa.flow.source), None)
+
+
+def _cannot_send(group_sa: GroupSA, sa: DataSA, tunnel_source: IPAddress | None) -> str | None:
+    """Why this member must not send on an SA it otherwise may send on."""
+    if sa.transform.counter_mode and not group_sa.sender_ids:
+        return f"{sa.transform} needs a Sender-ID to send and the GCKS gave none (RFC 6407 4.4)"
+    if sa.mode is Mode.TUNNEL and tunnel_source is None:
+        return f"tunnel mode needs an own address within {sa.flow.source} on the group's interface to send from"
+    return None
+
+
+def _sad_entry(policy: GroupPolicy, reqid: int, sa: DataSA, tunnel_source: IPAddress | None) -> SadEntry:
+    """Replay service on single-source SAs only: senders that share an SA count each for themselves (RFC 4303 2.2)."""
+    flow = sa.flow
+    return SadEntry(
+        destination=flow.destination.ip,
+        spi=sa.spi,
+        protocol=sa.protocol,
+        source=flow.source.ip if flow.single_source else tunnel_source,
+        mode=sa.mode,
+        reqid=reqid,
+        transform=sa.transform,
+        cipher_key=sa.cipher_key,
+        integrity_key=sa.integrity_key,
+        selector=flow,
+        replay_window=policy.replay_window if flow.single_source else 0,
+        expires=sa.expires,
+        lifetime_kilobytes=sa.lifetime_kilobytes,
+    )
+
+
+def _inbound(sa: DataSA, reqid: int) -> SpdEntry:
+    """Any SA of the group, whichever is on the wire; the source is the SA selector's business."""
+    destination = sa.flow.destination.ip if sa.mode is Mode.TUNNEL else None
+    template = Template(sa.protocol, sa.mode, reqid, destination=destination)
+    return SpdEntry(PolicyDirection.IN, sa.flow, Action.PROTECT, _protect_priority(sa.flow), template)
+
+
+def _outbound(sa: DataSA, tunnel_source: IPAddress | None, reqid: int) -> SpdEntry:
+    """Pinned to one SA: unpinned, the kernel sends on the newest at once, which is no make before break.
+
+    A tunnel that preserves the source serves packets from its own outer source alone.
+    """
+    flow, template = sa.flow, Template(sa.protocol, sa.mode, reqid, spi=sa.spi)
+    if tunnel_source is not None:
+        template = replace(template, source=tunnel_source, destination=flow.destination.ip)
+        if sa.address_preservation in _SOURCE_PRESERVED:
+            flow = replace(flow, source=IPNetwork(tunnel_source))
+    return SpdEntry(PolicyDirection.OUT, flow, Action.PROTECT, _protect_priority(flow), template)

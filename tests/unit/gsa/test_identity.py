@@ -1,0 +1,67 @@
+import pytest
+from cryptography import x509
+from netaddr import IPAddress
+
+from agent.gsa.identity import GroupId, Identity, IdentityKind
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        (IdentityKind.IPV4, "10.0.0.1", "ipv4:10.0.0.1"),
+        (IdentityKind.IPV6, "fd00::1", "ipv6:fd00::1"),
+        (IdentityKind.FQDN, "KS.Example.org", "fqdn:ks.example.org"),
+        (IdentityKind.USER_FQDN, "ks@example.org", "user-fqdn:ks@example.org"),
+        (IdentityKind.KEY_ID, "gcks-1", "key-id:gcks-1"),
+        (IdentityKind.KEY_ID, "0x00ff", "key-id:0x00ff"),
+    ],
+)
+@pytest.mark.requirement("MIPSEC-4.1.3-02")
+def test_identities_of_each_type(kind: IdentityKind, text: str, shown: str) -> None:
+    identity = Identity.parse(kind, text)
+    assert identity.kind is kind
+    assert str(identity) == shown
+    assert identity == Identity.parse(kind, text)
+
+
+def test_a_name_is_compared_without_case_and_a_key_id_with() -> None:
+    assert Identity.parse(IdentityKind.FQDN, "A.example") == Identity.parse(IdentityKind.FQDN, "a.EXAMPLE")
+    assert Identity.parse(IdentityKind.KEY_ID, "A") != Identity.parse(IdentityKind.KEY_ID, "a")
+
+
+def test_a_dn_is_the_der_of_its_name() -> None:
+    der = x509.Name.from_rfc4514_string("CN=ks,O=Example").public_bytes()
+    assert Identity.parse(IdentityKind.DN, "CN=ks,O=Example").octets == der
+    assert Identity.parse(IdentityKind.DN, "0x" + der.hex()).octets == der
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "why"),
+    [
+        (IdentityKind.IPV4, "fd00::1", "no ipv4 address"),
+        (IdentityKind.IPV6, "10.0.0.1", "no ipv6 address"),
+        (IdentityKind.IPV4, "ks", "no address"),
+        (IdentityKind.FQDN, "", "not empty"),
+        (IdentityKind.FQDN, "a\nb", "printable"),
+    ],
+)
+def test_what_is_no_identity(kind: IdentityKind, text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Identity.parse(kind, text)
+
+
+def test_octets_of_a_wrong_length_are_no_address() -> None:
+    with pytest.raises(ValueError, match="4 octets"):
+        Identity(IdentityKind.IPV4, b"\x0a")
+    assert Identity.of_address(IPAddress("10.0.0.1")).octets == b"\x0a\0\0\x01"
+
+
+@pytest.mark.requirement("MIPSEC-4.1.3-03")
+def test_a_group_identifier_has_4_to_255_octets() -> None:
+    assert str(GroupId.of_number(1234)) == "1234"
+    assert GroupId.of_number(1234).octets == b"\0\0\x04\xd2"
+    assert str(GroupId(b"group")) == "0x67726f7570"
+    assert GroupId(bytes(255)).octets == bytes(255)
+    for length in (0, 3, 256):
+        with pytest.raises(ValueError, match="4 to 255"):
+            GroupId(bytes(length))
