@@ -1,0 +1,56 @@
+"""Which payloads belong to which exchange, and how each is parsed there.
+
+The exchange decides, never the payload number alone: payload 1 has another form in Phase 1 than in GROUPKEY-PULL.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.errors import Malformed
+from agent.gdoi.isakmp.constants import ExchangeType, NotifyType, PayloadType, name_of
+from agent.gdoi.isakmp.payloads import (
+    INFORMATIONAL,
+    PHASE_1,
+    Context,
+    Delete,
+    Hash,
+    Identification,
+    Nonce,
+    Notification,
+)
+from agent.gdoi.kd import KD, SEQ
+from agent.gdoi.sa import GAP, GroupSecurityAssociation
+
+__all__ = ["INFORMATIONAL", "PHASE_1", "PULL", "context_for"]
+
+PULL: Final = Context(
+    "GROUPKEY-PULL",
+    {
+        PayloadType.SA: GroupSecurityAssociation.parse,
+        PayloadType.ID: Identification.parse,
+        PayloadType.HASH: Hash.parse,
+        PayloadType.NONCE: Nonce.parse,
+        PayloadType.NOTIFY: Notification.parse,
+        PayloadType.DELETE: Delete.parse,
+        PayloadType.GAP: GAP.parse,
+        PayloadType.SEQ: SEQ.parse,
+        PayloadType.KD: KD.parse,
+    },
+    frozenset(),
+)
+"""GROUPKEY-PULL (RFC 6407 3): GDOI's form of the SA, nothing unknown."""
+
+_BY_EXCHANGE: Final[dict[int, Context]] = {
+    ExchangeType.IDENTITY_PROTECTION: PHASE_1,
+    ExchangeType.INFORMATIONAL: INFORMATIONAL,
+    ExchangeType.GROUPKEY_PULL: PULL,
+}
+
+
+def context_for(exchange: int) -> Context:
+    """The context of an exchange type. Raises Malformed, UNSUPPORTED-EXCHANGE-TYPE, for one we do not run."""
+    context = _BY_EXCHANGE.get(exchange)
+    if context is None:
+        raise Malformed(f"exchange type {name_of(ExchangeType, exchange)}", notify=NotifyType.UNSUPPORTED_EXCHANGE_TYPE)
+    return context

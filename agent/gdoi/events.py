@@ -1,0 +1,188 @@
+"""What the two GDOI engines tell their shells. Values only; every text is fit for an operator and holds no key.
+
+::
+
+    MemberEngine     PhaseOneEstablished PhaseOneFailed PhaseOneClosed Registered RegistrationFailed PeerSaid Dropped
+    KeyServerEngine  PhaseOneEstablished PhaseOneFailed PhaseOneClosed PullRequested PullProven MemberRegistered
+                     MemberRefused PeerSaid Dropped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agent.gdoi.failures import FailureCause
+from agent.gsa.identity import GroupId, Identity
+from agent.gsa.sa import GroupSA
+from agent.wire.endpoint import Endpoint
+
+__all__ = [
+    "Dropped",
+    "KeyServerEvent",
+    "MemberEvent",
+    "MemberRefused",
+    "MemberRegistered",
+    "PeerSaid",
+    "PhaseOneClosed",
+    "PhaseOneEstablished",
+    "PhaseOneFailed",
+    "PullProven",
+    "PullRequested",
+    "Registered",
+    "RegistrationFailed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOneEstablished:
+    """A Phase 1 SA stands (RFC 2409 5). `identity`: the peer's, authenticated; `method`, `suite`: by their names.
+
+    `cookies`: initiator cookie then responder cookie, 16 octets: what names the SA in a capture.
+    """
+
+    peer: Endpoint
+    identity: Identity
+    method: str
+    suite: str
+    cookies: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOneFailed:
+    """A Phase 1 failed. `text`: cause, detail and next step of this side.
+
+    `final`: False when only one message was refused and the exchange still waits for a better one until its end.
+    `identity`: what the peer asserted, authenticated or not; None when it got not that far.
+    """
+
+    peer: Endpoint
+    cause: FailureCause
+    text: str
+    identity: Identity | None = None
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOneClosed:
+    """A Phase 1 SA that stood is gone: deleted by either side, idle or at its end. `reason`: which, in words."""
+
+    peer: Endpoint
+    identity: Identity
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A GROUPKEY-PULL ended well: the group's SAs, checked against the GPAD (RFC 6407 3.3).
+
+    `elapsed_s`: seconds since `register`.
+    """
+
+    group: GroupId
+    group_sa: GroupSA
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed:
+    """A registration that was asked for ended without SAs; nothing is retried until `register` is called again.
+
+    `text`: cause, detail and the member's next step.
+    """
+
+    group: GroupId
+    cause: FailureCause
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequested:
+    """Message 1 of a GROUPKEY-PULL whose HASH(1) holds: answer with `offer` or `refuse` (RFC 6407 3.4).
+
+    `request`: the handle to answer to. `identity`: Phase 1's, to authorize by.
+    """
+
+    request: int
+    identity: Identity
+    group: GroupId
+    peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class PullProven:
+    """Message 3 whose HASH(3) holds: state may change now; answer with `deliver` once it is durable.
+
+    `sids_wanted`: SENDER_ID_REQUEST of the GAP payload (RFC 6407 5.4), 0 when absent.
+    """
+
+    request: int
+    identity: Identity
+    group: GroupId
+    peer: Endpoint
+    sids_wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRegistered:
+    """Message 4 is on its way: the member was given the group's SAs."""
+
+    request: int
+    identity: Identity
+    group: GroupId
+    peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRefused:
+    """An authenticated member said in a protected Notify that it does not take what we are or gave.
+
+    `group`: the group of its latest PULL, None when it refused us before one. `notify`: ISAKMP notify type.
+    `text`: cause, the member's own words and the key server's next step.
+    """
+
+    peer: Endpoint
+    identity: Identity
+    group: GroupId | None
+    notify: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSaid:
+    """A Notify from a peer, for the operator. `notify`: ISAKMP notify type; `text`: its name and words, made printable.
+
+    `authenticated`: False for a clear notify, which anybody may have sent and nothing is decided by.
+    """
+
+    peer: Endpoint
+    notify: int
+    text: str
+    authenticated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A datagram, or a part of one, that was refused. `reason`: one sentence; the shell limits the rate of its log."""
+
+    peer: Endpoint
+    reason: str
+
+
+MemberEvent: TypeAlias = (
+    PhaseOneEstablished | PhaseOneFailed | PhaseOneClosed | Registered | RegistrationFailed | PeerSaid | Dropped
+)
+"""What a MemberEngine tells."""
+
+KeyServerEvent: TypeAlias = (
+    PhaseOneEstablished
+    | PhaseOneFailed
+    | PhaseOneClosed
+    | PullRequested
+    | PullProven
+    | MemberRegistered
+    | MemberRefused
+    | PeerSaid
+    | Dropped
+)
+"""What a KeyServerEngine tells."""

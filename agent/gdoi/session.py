@@ -1,0 +1,103 @@
+"""An established Phase 1 SA in use: its Message IDs, its times, its Informational messages. Both roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from agent.clock import Entropy
+from agent.errors import Replayed, Unexpected
+from agent.gdoi.isakmp.chain import Chain, Payload
+from agent.gdoi.isakmp.channel import Channel
+from agent.gdoi.isakmp.constants import HeaderFlags, NotifyType
+from agent.gdoi.isakmp.header import Header
+from agent.gdoi.isakmp.phase1_state import PhaseOneSA
+from agent.gsa.identity import Identity
+from agent.wire.endpoint import Endpoint
+
+__all__ = ["MAX_MESSAGE_IDS", "Session"]
+
+MAX_MESSAGE_IDS: Final = 1024
+"""Message IDs one Phase 1 SA serves. All are remembered, as one used again is a replay (RFC 6407 7.2.5)."""
+
+
+class Session:
+    """A Phase 1 SA with the peer it stands with.
+
+    `peer`, `local`: where its messages come from and go to. `since`: monotonic seconds of its establishment;
+    `used`: of its latest good message; `expires`: its end.
+    """
+
+    __slots__ = ("_message_ids", "expires", "local", "peer", "sa", "since", "used")
+
+    def __init__(self, sa: PhaseOneSA, peer: Endpoint, local: Endpoint, now: float) -> None:
+        self.sa: Final = sa
+        self.peer: Final = peer
+        self.local: Final = local
+        self.since: Final = now
+        self.used = now
+        self.expires: Final = now + sa.lifetime_s
+        self._message_ids: set[int] = set()
+
+    @property
+    def channel(self) -> Channel:
+        """What protects its messages."""
+        return self.sa.channel
+
+    @property
+    def cookies(self) -> bytes:
+        """Its name: both cookies."""
+        return self.sa.channel.cookies
+
+    @property
+    def identity(self) -> Identity:
+        """The peer's, authenticated."""
+        return self.sa.identity
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has served as many exchanges as one SA does: make a new one."""
+        return len(self._message_ids) >= MAX_MESSAGE_IDS
+
+    def require(self, header: Header) -> None:
+        """Check what every protected message has: our cookies, the Encryption flag, a Message ID (RFC 2408 5.2).
+
+        Raises Unexpected.
+        """
+        if header.initiator_cookie + header.responder_cookie != self.cookies:
+            raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
+        if not header.flags & HeaderFlags.ENCRYPTION:
+            raise Unexpected("a message in clear where protection is due", notify=NotifyType.INVALID_FLAGS)
+        if not header.message_id:
+            raise Unexpected("Message ID 0 after Phase 1", notify=NotifyType.INVALID_MESSAGE_ID)
+
+    def require_unused(self, message_id: int) -> None:
+        """Raises Replayed for a Message ID that was used before, Unexpected when the SA takes no further one."""
+        if message_id in self._message_ids:
+            raise Replayed("a Message ID that was used before")
+        if self.exhausted:
+            raise Unexpected(f"the Phase 1 SA has served {MAX_MESSAGE_IDS} exchanges", notify=0)
+
+    def remember(self, message_id: int) -> None:
+        """Note a Message ID as used."""
+        self._message_ids.add(message_id)
+
+    def fresh_message_id(self, entropy: Entropy) -> int:
+        """A random Message ID that is used by no exchange of this SA (RFC 2409 5.5); it is noted as used."""
+        while True:
+            message_id = int.from_bytes(entropy.octets(4))
+            if message_id and message_id not in self._message_ids:
+                self._message_ids.add(message_id)
+                return message_id
+
+    def inform(self, payloads: Sequence[Payload], entropy: Entropy) -> bytes:
+        """The datagram of a protected Informational."""
+        return self.channel.seal_informational(self.fresh_message_id(entropy), payloads)
+
+    def open_informational(self, header: Header, datagram: bytes) -> Chain:
+        """The payloads of a peer's protected Informational, each taken once. Raises PeerError."""
+        self.require(header)
+        self.require_unused(header.message_id)
+        chain = self.channel.open_informational(header, datagram)
+        self.remember(header.message_id)
+        return chain

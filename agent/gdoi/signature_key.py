@@ -1,0 +1,66 @@
+"""The public key of GROUPKEY-PUSH signatures, SIG_ALGORITHM_KEY (RFC 6407 5.6.2.2).
+
+The standard gives no encoding. DER SubjectPublicKeyInfo is sent; taken are also PKCS#1 RSAPublicKey and, for ECDSA,
+the X9.62 point and bare x | y.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.utils import CryptographyDeprecationWarning
+
+__all__ = ["key_bits", "subject_public_key_info"]
+
+_CURVES: Final[dict[str, ec.EllipticCurve]] = {
+    "ecdsa-256": ec.SECP256R1(),
+    "ecdsa-384": ec.SECP384R1(),
+    "ecdsa-521": ec.SECP521R1(),
+}
+_RSA_BITS: Final = range(2048, 8193)
+"""Lengths taken: RFC 6407 6.1 demands 2048; a longer key than the last would only cost time."""
+
+_UNCOMPRESSED = b"\x04"
+_POINT_FORMS: Final = frozenset({b"\x02", b"\x03", _UNCOMPRESSED})
+"""First octet of an X9.62 point; DER begins with 0x30."""
+
+
+def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
+    """The key as DER SubjectPublicKeyInfo. Raises ValueError for what is no key of that algorithm."""
+    curve = _CURVES.get(algorithm)
+    if curve is not None and len(octets) == 2 * -(-curve.key_size // 8):
+        octets = _UNCOMPRESSED + octets
+    if curve is not None and octets[:1] in _POINT_FORMS:
+        key: PublicKeyTypes = ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
+    else:
+        key = _load(octets)
+    if curve is None:
+        fits = isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS
+    else:
+        fits = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == curve.name
+    if not fits:
+        raise ValueError(f"no public key for {algorithm}")
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _load(octets: bytes) -> PublicKeyTypes:
+    # A key of an outdated kind makes the library warn; here it is refused, whatever it is, by who asked for another.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        try:
+            return load_der_public_key(octets)
+        except UnsupportedAlgorithm as error:
+            raise ValueError(str(error)) from error
+
+
+def key_bits(algorithm: str, verify_key: bytes) -> int:
+    """SIG_KEY_LENGTH of a DER SubjectPublicKeyInfo: the modulus or the field, in bits. Raises ValueError."""
+    key = _load(verify_key)
+    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise ValueError(f"no public key for {algorithm}")
+    return key.key_size
