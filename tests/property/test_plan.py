@@ -1,0 +1,232 @@
+"""Whatever prefix of a plan is carried out, nothing leaks and nothing is sent on an SA that is not there.
+
+A model data path holds the two databases; probe packets stand for the traffic.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from netaddr import IPAddress
+
+from agent.datapath.plan import plan
+from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
+from agent.gsa.algorithms import Transform
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry, Template
+from agent.gsa.flow import Flow
+from agent.gsa.gspd import GroupPolicy, Gspd
+from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.role import Role
+from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
+from agent.secret import Secret
+
+CBC = Transform.parse("aes-cbc-128+hmac-sha2-256")
+DESTINATIONS = ("239.1.1.1", "239.1.1.2", "ff3e::8000:1")
+KS = Identity.parse(IdentityKind.FQDN, "ks.example")
+GROUPS = tuple(GroupId.of_number(number) for number in (7, 8))
+HERE = (IPAddress("10.9.0.1"), IPAddress("fd09::1"))
+CLEAR = Action.BYPASS
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> Flow:
+    destination = draw(st.sampled_from(DESTINATIONS))
+    source = draw(st.sampled_from(("any", "fd09::1" if ":" in destination else "10.9.0.1")))
+    protocol, port = draw(st.sampled_from(((0, 0), (17, 0), (17, 5000), (2, 0))))
+    return Flow.parse(destination, source, protocol=protocol, port=port)
+
+
+PROBES = [
+    Flow.parse(destination, source, protocol=protocol, source_port=port and 9, port=port)
+    for destination in DESTINATIONS
+    for source in (("fd09::1", "fd09::9") if ":" in destination else ("10.9.0.1", "10.9.0.9"))
+    for protocol, port in ((17, 5000), (17, 6000), (17, 848), (2, 0), (6, 80))
+]
+
+
+@st.composite
+def data_sas(draw: st.DrawFn) -> DataSA:
+    return DataSA(
+        SecurityProtocol.ESP,
+        Spi(draw(st.integers(0x1000, 0x1003))),
+        draw(flows()),
+        draw(st.sampled_from(Mode)),
+        CBC,
+        Secret(bytes([draw(st.integers(0, 1))]) * 16),
+        Secret(bytes(32)),
+        direction=draw(st.sampled_from(Direction)),
+        address_preservation=draw(st.sampled_from(AddressPreservation)),
+        expires=draw(st.sampled_from((None, 50.0, 100.0))),
+        send_from=draw(st.sampled_from((0.0, 40.0))),
+    )
+
+
+@st.composite
+def gspd_states(draw: st.DrawFn) -> Databases:
+    policies = [
+        GroupPolicy(group, draw(st.sampled_from(Role)), tuple(draw(st.lists(flows(), min_size=1, max_size=2))), HERE)
+        for group in draw(st.sets(st.sampled_from(GROUPS)))
+    ]
+    held = {group: GroupSA(group, KS, tuple(draw(st.lists(data_sas(), max_size=3))), 0.0) for group in GROUPS}
+    return Gspd(policies).desired(held, draw(st.sampled_from((0.0, 45.0, 75.0, 200.0)))).databases
+
+
+@st.composite
+def arbitrary_states(draw: st.DrawFn) -> Databases:
+    """Anything within the bands, consistent in itself: every pinned SA is there."""
+    sad: dict[object, SadEntry] = {}
+    spd: dict[object, SpdEntry] = {}
+    bands = {Action.BYPASS: (0x4D10, 0x4D11), Action.PROTECT: (0x4D40, 0x4D48), Action.DISCARD: (0x4D80, 0x4DC0)}
+    for flow in draw(st.lists(flows(), max_size=5)):
+        action = draw(st.sampled_from(Action))
+        direction = draw(st.sampled_from(PolicyDirection))
+        template = None
+        if action is Action.PROTECT:
+            spi = Spi(draw(st.integers(0x1000, 0x1003)))
+            key = Secret(bytes([draw(st.integers(0, 1))]) * 16)
+            sa = SadEntry(
+                flow.destination.ip, spi, SecurityProtocol.ESP, None, Mode.TRANSPORT, 0x4D430000, CBC, key, key, flow
+            )
+            sad[sa.key] = sa
+            pin = spi if direction is PolicyDirection.OUT else None
+            template = Template(SecurityProtocol.ESP, Mode.TRANSPORT, 0x4D430000, spi=pin)
+        entry = SpdEntry(direction, flow, action, draw(st.sampled_from(bands[action])), template)
+        spd[entry.key] = entry
+    return Databases.of(sad.values(), spd.values())
+
+
+def states() -> st.SearchStrategy[Databases]:
+    return st.one_of(gspd_states(), arbitrary_states())
+
+
+def carry_out(operation: Operation, now: Databases) -> Databases:
+    """The model data path: strict where a real one is."""
+    sad, spd = dict(now.sad_by_key()), dict(now.spd_by_key())
+    match operation:
+        case AddSa(sa):
+            assert sa.key not in sad
+            sad[sa.key] = sa
+        case ReplaceSa(sa):
+            assert sa.key in sad
+            sad[sa.key] = sa
+        case DeleteSa(sa_key):
+            del sad[sa_key]
+        case AddPolicy(policy):
+            assert policy.key not in spd
+            spd[policy.key] = policy
+        case UpdatePolicy(policy):
+            assert policy.key in spd
+            spd[policy.key] = policy
+        case DeletePolicy(policy_key):
+            del spd[policy_key]
+    return Databases.of(sad.values(), spd.values())
+
+
+def prefixes(operations: list[Operation], actual: Databases) -> Iterator[Databases]:
+    yield actual
+    for operation in operations:
+        actual = carry_out(operation, actual)
+        yield actual
+
+
+def verdicts(databases: Databases) -> dict[tuple[PolicyDirection, Flow], set[Action]]:
+    """What may happen to each probe packet: of policies with the same priority, the kernel may take either."""
+    found = {}
+    for direction in PolicyDirection:
+        for probe in PROBES:
+            matching = [e for e in databases.spd if e.direction is direction and e.flow.covers(probe)]
+            best = min((e.priority for e in matching), default=0)
+            found[direction, probe] = {e.action for e in matching if e.priority == best} or {CLEAR}
+    return found
+
+
+def unheld_pins(databases: Databases) -> set[Spi]:
+    held = {(sa.destination, sa.spi) for sa in databases.sad}
+    return {
+        entry.template.spi
+        for entry in databases.spd
+        if entry.template is not None
+        and entry.template.spi is not None
+        and (entry.flow.destination.ip, entry.template.spi) not in held
+    }
+
+
+@given(states(), states())
+def test_a_whole_plan_reaches_what_is_desired(desired: Databases, actual: Databases) -> None:
+    *_, reached = prefixes(plan(desired, actual), actual)
+    assert reached == desired
+    assert plan(desired, reached) == []
+
+
+@given(states(), states())
+def test_no_prefix_sends_or_takes_in_clear_what_both_sides_protect(desired: Databases, actual: Databases) -> None:
+    before, after = verdicts(actual), verdicts(desired)
+    guarded = [probe for probe in before if CLEAR not in before[probe] and CLEAR not in after[probe]]
+    shut: set[tuple[PolicyDirection, Flow]] = set()
+    for state in prefixes(plan(desired, actual), actual):
+        during = verdicts(state)
+        assert all(CLEAR not in during[probe] for probe in guarded)
+        # What is to be protected and once is shut stays shut.
+        shut |= {probe for probe in during if CLEAR not in during[probe] and CLEAR not in after[probe]}
+        assert all(CLEAR not in during[probe] for probe in shut)
+
+
+@given(states(), states())
+def test_no_prefix_stops_control_traffic_that_both_sides_let_pass(desired: Databases, actual: Databases) -> None:
+    before, after = verdicts(actual), verdicts(desired)
+    passing = [probe for probe in before if before[probe] == after[probe] == {CLEAR}]
+    for state in prefixes(plan(desired, actual), actual):
+        during = verdicts(state)
+        assert all(during[probe] == {CLEAR} for probe in passing)
+
+
+@given(states(), states())
+def test_no_prefix_sends_on_an_sa_that_is_not_there(desired: Databases, actual: Databases) -> None:
+    assert not unheld_pins(desired)
+    for state in prefixes(plan(desired, actual), actual):
+        assert not unheld_pins(state)
+
+
+@given(gspd_states())
+def test_registered_or_not_configured_traffic_is_never_in_clear(databases: Databases) -> None:
+    for direction in PolicyDirection:
+        blocked = [e.flow for e in databases.spd if e.direction is direction and e.action is not Action.BYPASS]
+        for (way, probe), actions in verdicts(databases).items():
+            control = probe.protocol == 2 or probe.destination_port == 848
+            if way is direction and not control and any(flow.covers(probe) for flow in blocked):
+                assert CLEAR not in actions
+
+
+@given(gspd_states())
+def test_every_outbound_policy_is_pinned_and_both_ways_name_the_groups_reqid(databases: Databases) -> None:
+    held = databases.sad_by_key()
+    for entry in databases.spd:
+        if entry.template is None:
+            continue
+        assert (entry.template.spi is not None) == (entry.direction is PolicyDirection.OUT)
+        serving = [
+            sa
+            for sa in held.values()
+            if sa.reqid == entry.template.reqid and sa.mode is entry.template.mode and sa.selector.covers(entry.flow)
+        ]
+        assert serving
+        if entry.template.spi is not None:
+            assert entry.template.spi in {sa.spi for sa in serving}
+            if entry.template.mode is Mode.TUNNEL:
+                assert {sa.source for sa in serving if sa.spi == entry.template.spi} == {entry.template.source}
+
+
+def test_the_model_sees_a_leak() -> None:
+    flow = Flow.parse("239.1.1.1")
+    block = SpdEntry(PolicyDirection.OUT, flow, Action.DISCARD, 0x4D80)
+    state = Databases.of([], [block])
+    probe = (PolicyDirection.OUT, PROBES[0])
+    assert verdicts(state)[probe] == {Action.DISCARD}
+    assert verdicts(carry_out(DeletePolicy(block.key), state))[probe] == {CLEAR}
+    pinned = replace(
+        block,
+        action=Action.PROTECT,
+        template=Template(SecurityProtocol.ESP, Mode.TRANSPORT, 0x4D430000, spi=Spi(0x1000)),
+    )
+    assert unheld_pins(Databases.of([], [pinned])) == {0x1000}

@@ -1,0 +1,157 @@
+import asyncio
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from netaddr import IPAddress
+
+from agent.datapath.carry import Refused, Step, There, carry_out
+from agent.datapath.port import (
+    AddPolicy,
+    AddSa,
+    DeletePolicy,
+    DeleteSa,
+    Operation,
+    Outcome,
+    ReplaceSa,
+    UpdatePolicy,
+)
+from agent.gsa.algorithms import Transform
+from agent.gsa.databases import Action, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
+from agent.gsa.flow import Flow
+from agent.gsa.sa import Mode, SecurityProtocol, Spi
+from agent.secret import Secret
+
+FLOW = Flow.parse("239.1.1.1")
+REQID = 0x4D430001
+SA = SadEntry(
+    destination=IPAddress("239.1.1.1"),
+    spi=Spi(0x1000),
+    protocol=SecurityProtocol.ESP,
+    source=None,
+    mode=Mode.TRANSPORT,
+    reqid=REQID,
+    transform=Transform.parse("aes-gcm-16-128"),
+    cipher_key=Secret(b"\x5a" * 20),
+    integrity_key=Secret(b""),
+    selector=FLOW,
+)
+BLOCK = SpdEntry(PolicyDirection.OUT, FLOW, Action.DISCARD, 0x4D80)
+SEND = SpdEntry(
+    PolicyDirection.OUT,
+    FLOW,
+    Action.PROTECT,
+    0x4D40,
+    Template(SecurityProtocol.ESP, Mode.TRANSPORT, REQID, spi=Spi(0x1000)),
+)
+
+
+class FakeLink:
+    """Holds entries by key, refuses as a kernel does; `stubborn`: keys it refuses with ENOBUFS."""
+
+    def __init__(self, *there: SadEntry | SpdEntry) -> None:
+        self.there: dict[SadKey | SpdKey, SadEntry | SpdEntry | There] = {entry.key: entry for entry in there}
+        self.stubborn: set[SadKey | SpdKey] = set()
+        self.submitted: list[list[Step]] = []
+
+    async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
+        self.submitted.append(list(steps))
+        return [self._do(step) for step in steps]
+
+    def _do(self, step: Step) -> Refused | None:
+        if isinstance(step, DeleteSa | DeletePolicy):
+            if step.key in self.stubborn:
+                return Refused(errno.ESRCH, "")
+            return None if self.there.pop(step.key, None) else Refused(errno.ESRCH, "")
+        if step.entry.key in self.stubborn:
+            return Refused(errno.ENOBUFS, "no room")
+        if step.entry.key in self.there and not isinstance(step, UpdatePolicy):
+            return Refused(errno.EEXIST, "")
+        self.there[step.entry.key] = step.entry
+        return None
+
+    async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
+        return self.there.get(key, There.NOTHING)
+
+
+def run(link: FakeLink, *operations: Operation) -> list[Outcome]:
+    return asyncio.run(carry_out(operations, link))
+
+
+def test_operations_go_in_runs_in_the_plans_order() -> None:
+    link = FakeLink()
+    outcomes = run(link, AddPolicy(BLOCK), AddSa(SA), UpdatePolicy(SEND))
+    assert [outcome.error for outcome in outcomes] == [None, None, None]
+    assert link.submitted == [[AddPolicy(BLOCK)], [AddSa(SA)], [UpdatePolicy(SEND)]]
+    assert link.there == {SA.key: SA, SEND.key: SEND}
+    assert run(link) == []
+
+
+def test_a_replacement_is_a_deletion_and_an_addition_in_one_run() -> None:
+    rekeyed = replace(SA, cipher_key=Secret(b"\x5b" * 20))
+    for link in (FakeLink(SA), FakeLink()):
+        (outcome,) = run(link, ReplaceSa(rekeyed))
+        assert outcome == Outcome(ReplaceSa(rekeyed))
+        assert link.submitted == [[DeleteSa(SA.key), AddSa(rekeyed)]]
+        assert link.there == {SA.key: rekeyed}
+
+
+def test_what_is_there_as_wanted_or_gone_as_wanted_is_success() -> None:
+    link = FakeLink(SA, BLOCK)
+    outcomes = run(link, AddSa(SA), AddPolicy(BLOCK))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert [outcome.error for outcome in run(FakeLink(), DeleteSa(SA.key), DeletePolicy(BLOCK.key))] == [None, None]
+
+
+@pytest.mark.requirement("OWN-04")
+def test_what_is_there_differently_is_an_error_that_says_whose() -> None:
+    (outcome,) = run(FakeLink(replace(SA, reqid=REQID + 1)), AddSa(SA))
+    assert outcome.error is not None
+    assert outcome.error.errno == errno.EEXIST
+    assert str(outcome.error) == "EEXIST: a different one is there already"
+    link = FakeLink()
+    link.there[BLOCK.key] = There.FOREIGN
+    (outcome,) = run(link, AddPolicy(BLOCK))
+    assert str(outcome.error) == "EEXIST: another program's is there already"
+
+
+def test_the_kernels_place_holder_makes_room() -> None:
+    link = FakeLink()
+    link.there[SA.key] = There.LARVAL
+    (outcome,) = run(link, AddSa(SA))
+    assert outcome.error is None
+    assert link.there == {SA.key: SA}
+
+
+def test_a_deletion_that_is_refused_although_it_is_there_is_an_error() -> None:
+    link = FakeLink(SA)
+    link.stubborn.add(SA.key)
+    (outcome,) = run(link, DeleteSa(SA.key))
+    assert outcome.error is not None
+    assert str(outcome.error) == "ESRCH: No such process"
+
+
+def test_a_sender_stays_on_the_sa_it_has_when_the_next_cannot_be_installed() -> None:
+    link = FakeLink(BLOCK)
+    link.stubborn.add(SA.key)
+    installed, switched = run(link, AddSa(SA), UpdatePolicy(SEND))
+    assert str(installed.error) == "ENOBUFS: no room"
+    assert switched.error is not None
+    assert switched.error.errno == errno.ECANCELED
+    assert link.there == {BLOCK.key: BLOCK}
+
+
+def test_nothing_is_done_that_could_not_be_recognised_as_ours() -> None:
+    link = FakeLink()
+    assert SEND.template is not None
+    outcomes = run(
+        link,
+        AddSa(replace(SA, reqid=7)),
+        ReplaceSa(replace(SA, reqid=7)),
+        AddPolicy(replace(BLOCK, priority=100)),
+        UpdatePolicy(replace(SEND, template=replace(SEND.template, reqid=7))),
+    )
+    assert [outcome.error and outcome.error.errno for outcome in outcomes] == [errno.EPERM] * 4
+    assert link.submitted == [[], []]
+    assert link.there == {}

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+from netaddr import IPAddress
+
+from agent.datapath.plan import plan
+from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, ReplaceSa, UpdatePolicy
+from agent.gsa.algorithms import Transform
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry, Template
+from agent.gsa.flow import Flow
+from agent.gsa.sa import Mode, SecurityProtocol, Spi
+from agent.secret import Secret
+
+FLOW = Flow.parse("239.1.1.1")
+REQID = 0x4D430001
+IN, OUT = PolicyDirection.IN, PolicyDirection.OUT
+SA = SadEntry(
+    destination=IPAddress("239.1.1.1"),
+    spi=Spi(0x1001),
+    protocol=SecurityProtocol.ESP,
+    source=None,
+    mode=Mode.TRANSPORT,
+    reqid=REQID,
+    transform=Transform.parse("aes-gcm-16-128"),
+    cipher_key=Secret(b"\x5a" * 20),
+    integrity_key=Secret(b""),
+    selector=FLOW,
+)
+NEXT = replace(SA, spi=Spi(0x1002))
+RECEIVE = SpdEntry(IN, FLOW, Action.PROTECT, 0x4D40, Template(SecurityProtocol.ESP, Mode.TRANSPORT, REQID))
+SEND = SpdEntry(OUT, FLOW, Action.PROTECT, 0x4D40, Template(SecurityProtocol.ESP, Mode.TRANSPORT, REQID, spi=SA.spi))
+SWITCHED = replace(SEND, template=Template(SecurityProtocol.ESP, Mode.TRANSPORT, REQID, spi=NEXT.spi))
+BLOCKS = [SpdEntry(direction, FLOW, Action.DISCARD, 0x4D80) for direction in PolicyDirection]
+BYPASS = SpdEntry(IN, Flow.parse("239.1.1.1", protocol=2), Action.BYPASS, 0x4D10)
+
+NOTHING = Databases()
+BLOCKED = Databases.of([], [*BLOCKS, BYPASS])
+SERVED = Databases.of([SA], [RECEIVE, SEND, BYPASS])
+
+
+def test_equal_databases_need_nothing() -> None:
+    assert plan(SERVED, SERVED) == []
+    counted = Databases.of([replace(SA, expires=3.0)], [RECEIVE, SEND, BYPASS])
+    assert plan(SERVED, counted) == []
+
+
+def test_start_lets_control_pass_then_blocks() -> None:
+    assert plan(BLOCKED, NOTHING) == [AddPolicy(BYPASS), AddPolicy(BLOCKS[0]), AddPolicy(BLOCKS[1])]
+
+
+def test_registration_installs_the_sa_then_receives_then_sends() -> None:
+    assert plan(SERVED, BLOCKED) == [AddSa(SA), UpdatePolicy(RECEIVE), UpdatePolicy(SEND)]
+
+
+def test_a_rollover_adds_then_switches_in_one_update_then_removes() -> None:
+    both = Databases.of([SA, NEXT], [RECEIVE, SEND, BYPASS])
+    switched = Databases.of([SA, NEXT], [RECEIVE, SWITCHED, BYPASS])
+    after = Databases.of([NEXT], [RECEIVE, SWITCHED, BYPASS])
+    assert plan(both, SERVED) == [AddSa(NEXT)]
+    assert plan(switched, both) == [UpdatePolicy(SWITCHED)]
+    assert plan(after, switched) == [DeleteSa(SA.key)]
+    assert plan(after, SERVED) == [AddSa(NEXT), UpdatePolicy(SWITCHED), DeleteSa(SA.key)]
+
+
+def test_expiry_blocks_before_the_sa_goes() -> None:
+    inbound, outbound = BLOCKS
+    assert plan(BLOCKED, SERVED) == [UpdatePolicy(inbound), UpdatePolicy(outbound), DeleteSa(SA.key)]
+
+
+def test_removal_takes_blocks_and_bypasses_last() -> None:
+    narrow = replace(SEND, flow=Flow.parse("239.1.1.1", "10.9.0.1"))
+    everything = Databases.of([SA], [*BLOCKS, BYPASS, narrow])
+    inbound, outbound = BLOCKS
+    assert plan(NOTHING, everything) == [
+        DeletePolicy(narrow.key),
+        DeleteSa(SA.key),
+        DeletePolicy(inbound.key),
+        DeletePolicy(outbound.key),
+        DeletePolicy(BYPASS.key),
+    ]
+
+
+def test_the_same_spi_with_another_key_is_a_replacement() -> None:
+    rekeyed = replace(SA, cipher_key=Secret(b"\x5b" * 20))
+    assert plan(Databases.of([rekeyed], [RECEIVE, SEND, BYPASS]), SERVED) == [ReplaceSa(rekeyed)]
+
+
+def test_what_cannot_be_read_is_removed_or_overwritten() -> None:
+    stray = replace(SA, spi=Spi(0x9999)).key
+    stray_policy = replace(SEND, flow=Flow.parse("239.9.9.9")).key
+    actual = Databases.of([], [RECEIVE, BYPASS], [SA.key, SEND.key, stray, stray_policy])
+    assert plan(SERVED, actual) == [ReplaceSa(SA), UpdatePolicy(SEND), DeletePolicy(stray_policy), DeleteSa(stray)]
+
+
+def test_a_bypass_in_the_place_of_a_block_is_tightened_at_once() -> None:
+    inbound = BLOCKS[0]
+    loose = Databases.of([], [replace(inbound, action=Action.BYPASS, priority=0x4D10)])
+    assert plan(Databases.of([SA], [inbound]), loose) == [UpdatePolicy(inbound), AddSa(SA)]

@@ -1,0 +1,85 @@
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from agent.datapath.carry import Refused, Step, There
+from agent.datapath.port import AddSa, DeleteSa
+from agent.datapath.probe import probe, unreachable
+from agent.errors import LocalError
+from agent.gsa.algorithms import TRANSFORMS, Transform
+from agent.gsa.databases import OWN_REQIDS, SadEntry, SadKey, SpdEntry, SpdKey
+
+ESP = [transform for transform in TRANSFORMS if transform.cipher is not None]
+GCM = Transform.parse("aes-gcm-16-128")
+
+
+class FakeLink:
+    """Takes an SA when `refuse` has no errno for it."""
+
+    def __init__(self, refuse: Callable[[SadEntry], int | None]) -> None:
+        self.refuse = refuse
+        self.there: set[SadKey] = set()
+        self.tried: list[SadEntry] = []
+
+    async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
+        answers: list[Refused | None] = []
+        for step in steps:
+            number = None
+            if isinstance(step, AddSa):
+                self.tried.append(step.entry)
+                number = self.refuse(step.entry)
+                if number is None:
+                    self.there.add(step.entry.key)
+            elif isinstance(step, DeleteSa):
+                self.there.remove(step.key)
+            answers.append(None if number is None else Refused(number, "said so"))
+        return answers
+
+    async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
+        raise NotImplementedError
+
+
+def test_every_transform_is_tried_as_ours_and_taken_out() -> None:
+    link = FakeLink(lambda entry: None)
+    capabilities = asyncio.run(probe(link))
+    assert capabilities.esp == {4, 6}
+    assert capabilities.transforms == set(ESP)
+    assert link.there == set()
+    assert all(entry.reqid in OWN_REQIDS for entry in link.tried)
+    assert len({entry.key for entry in link.tried}) == len(link.tried)
+    keys = [entry.cipher_key.reveal() for entry in link.tried if len(entry.cipher_key)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_is_refused_is_not_there() -> None:
+    link = FakeLink(lambda entry: None if entry.transform == GCM else errno.ENOSYS)
+    assert asyncio.run(probe(link)).transforms == {GCM}
+
+
+def test_one_ip_version_may_lack_esp() -> None:
+    only4 = FakeLink(lambda entry: errno.EPROTONOSUPPORT if entry.destination.version == 6 else None)
+    assert asyncio.run(probe(only4)).esp == {4}
+    only6 = FakeLink(lambda entry: errno.EPROTONOSUPPORT if entry.destination.version == 4 else None)
+    capabilities = asyncio.run(probe(only6))
+    assert capabilities.esp == {6}
+    assert capabilities.transforms == set(ESP)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "step"),
+    [(errno.ENOSYS, os.EX_UNAVAILABLE, "load the modules esp4"), (errno.EPERM, os.EX_NOPERM, "CAP_NET_ADMIN")],
+)
+def test_without_esp_or_permission_it_says_what_to_do(number: int, status: int, step: str) -> None:
+    with pytest.raises(LocalError, match=step) as raised:
+        asyncio.run(probe(FakeLink(lambda entry: number)))
+    assert raised.value.exit_status == status
+
+
+def test_a_kernel_without_netlink_xfrm_is_named() -> None:
+    error = unreachable(errno.EPROTONOSUPPORT, "Protocol not supported")
+    assert error.exit_status == os.EX_UNAVAILABLE
+    assert "load the module xfrm_user" in str(error)
+    assert "Protocol not supported" in str(error)
