@@ -1,0 +1,1 @@
+"""gmctl and gckctl: what an operator asks the daemons."""

@@ -1,0 +1,124 @@
+"""The command `gckctl`: how the key server stands, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from agent.cli.common import (
+    Column,
+    Reply,
+    check_configuration,
+    entry,
+    json_option,
+    show,
+    socket_option,
+    span,
+)
+from agent.config.gcks import DEFAULT_SOCKET
+from agent.gcks import setup
+
+__all__ = ["commands", "main"]
+
+
+def _remaining(row: Mapping[str, Any]) -> object:
+    return span(row.get("remaining_s"))
+
+
+_FACTS: Final = (Column.of("WHAT", "what"), Column.of("VALUE", "value"))
+_REFUSALS: Final = (
+    Column.of("REFUSED AT", "at"),
+    Column.of("PEER", "peer"),
+    Column.of("MEMBER", "member"),
+    Column.of("IDENTITY", "identity"),
+    Column.of("GROUP", "group"),
+    Column.of("REASON", "reason"),
+)
+_GROUPS: Final = (
+    Column.of("GROUP", "group"),
+    Column.of("NAME", "name"),
+    Column("REGISTERED", lambda row: f"{row['registered']} of {row['members']}"),
+    Column.of("FLOW", "flow"),
+    Column.of("TRANSFORM", "transform"),
+    Column.of("MODE", "mode"),
+    Column.of("SPI", "spi"),
+    Column.of("STATE", "state"),
+    Column("REMAINING", _remaining, numeric=True),
+)
+_MEMBERS: Final = (
+    Column.of("GROUP", "group"),
+    Column.of("NAME", "group_name"),
+    Column.of("MEMBER", "member"),
+    Column.of("IDENTITY", "identity"),
+    Column.of("ROLE", "role"),
+    Column.of("STATE", "state"),
+    Column.of("ADDRESS", "address"),
+    Column.of("LAST", "last"),
+    Column.of("TIMES", "times", numeric=True),
+    Column("REMAINING", _remaining, numeric=True),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mcastsec")
+def commands() -> None:
+    """Ask a running gckd, or check its configuration file."""
+
+
+@commands.command()
+@socket_option(DEFAULT_SOCKET)
+@json_option
+def status(socket_path: Path, as_json: bool) -> None:
+    """Identity, addresses, counts, and the latest refusals with their causes."""
+    reply = Reply.of(socket_path, "status", as_json)
+    if as_json:
+        reply.show(())
+        return
+    value = reply.value
+    facts = {
+        "identity": value["identity"],
+        "listening": value["listening"],
+        "store": value["store"],
+        "uptime": timedelta(seconds=value["uptime_s"]),
+        "groups": value["groups"],
+        "members": value["members"],
+        **{name.replace("_", " "): count for name, count in value["counts"].items()},
+        "unsent datagrams": value["unsent_datagrams"],
+    }
+    show([{"what": name, "value": fact} for name, fact in facts.items()], _FACTS, as_json=False)
+    if value["refusals"]:
+        click.echo()
+        show(value["refusals"], _REFUSALS, as_json=False)
+
+
+@commands.command()
+@socket_option(DEFAULT_SOCKET)
+@json_option
+def groups(socket_path: Path, as_json: bool) -> None:
+    """The groups with their TEKs: flow, transform, SPI, state and remaining lifetime."""
+    Reply.of(socket_path, "groups", as_json).show(_GROUPS, empty="no groups")
+
+
+@commands.command()
+@socket_option(DEFAULT_SOCKET)
+@json_option
+def members(socket_path: Path, as_json: bool) -> None:
+    """The members of each group: role, when they registered last, from where, until when they hold SAs."""
+    Reply.of(socket_path, "members", as_json).show(_MEMBERS, empty="no members")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def check(file: Path, as_json: bool) -> None:
+    """Check a configuration FILE as a start does, with the key files it names; all faults at once."""
+    check_configuration(file, setup.read, as_json=as_json)
+
+
+def main() -> None:
+    """Run gckctl."""
+    entry(commands)

@@ -1,0 +1,159 @@
+"""gmctl: what gmd is doing, and whether a configuration is right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli.common import Column, Reply, check_configuration, entry, json_option, show, socket_option, span
+from agent.config.member import DEFAULT_SOCKET
+
+__all__ = ["commands", "main"]
+
+_socket = socket_option(DEFAULT_SOCKET)
+
+_KEY_SERVERS = (
+    Column.of("KEY SERVER", "name"),
+    Column.of("ADDRESS", "endpoint"),
+    Column("PHASE 1", lambda row: "established" if row["established"] else "none"),
+    Column.of("SINCE", "since"),
+    Column.of("DETAIL", "detail"),
+)
+_GROUPS = (
+    Column.of("GROUP", "id"),
+    Column.of("NAME", "name"),
+    Column.of("ROLE", "role"),
+    Column.of("STATE", "state"),
+    Column.of("KEY SERVER", "key_server"),
+    Column.of("SAS", "sas", numeric=True),
+    Column("EXPIRES IN", lambda row: span(row["expires_s"])),
+    Column("NEXT ATTEMPT IN", lambda row: span(row["next_attempt_s"])),
+    Column.of("JOINED", "joined"),
+)
+_CAUSES = (
+    Column.of("GROUP", "group"),
+    Column.of("WHAT", "text"),
+)
+_SAS = (
+    Column.of("GROUP", "group"),
+    Column.of("SPI", "spi"),
+    Column("PROTOCOL", lambda row: f"{row['protocol']} {row['mode']}"),
+    Column.of("FLOW", "flow"),
+    Column.of("TRANSFORM", "transform"),
+    Column.of("SENDING", "sending"),
+    Column.of("PACKETS", "packets", numeric=True),
+    Column.of("OCTETS", "octets", numeric=True),
+    Column("REMAINING", lambda row: span(row["remaining_s"])),
+)
+_POLICIES = (
+    Column.of("GROUP", "group"),
+    Column.of("DIRECTION", "direction"),
+    Column.of("FLOW", "flow"),
+    Column("ACTION", lambda row: " ".join(filter(None, (row["action"], row["protects_with"])))),
+    Column.of("SPI", "spi"),
+    Column.of("PRIORITY", "priority", numeric=True),
+)
+
+
+@click.group(name="gmctl", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mcastsec", prog_name="gmctl")
+def commands() -> None:
+    """Show what the group member daemon gmd is doing, and check its configuration."""
+
+
+@commands.command()
+@_socket
+@json_option
+def status(socket_path: Path, as_json: bool) -> None:
+    """The daemon, its key servers and groups, and what is wrong."""
+    reply = Reply.of(socket_path, "status", as_json)
+    if as_json:
+        reply.show(())
+        return
+    value = reply.value
+    click.echo(f"gmd {value['release']} as {value['identity']}, configured by {value['configuration']}\n")
+    show(value["key_servers"], _KEY_SERVERS, as_json=False, empty="no key servers")
+    click.echo()
+    _show_groups(value["groups"])
+    _show_causes([{"group": None, "text": problem} for problem in value["problems"]])
+
+
+@commands.command()
+@_socket
+@json_option
+def groups(socket_path: Path, as_json: bool) -> None:
+    """The groups: state, key server, SAs, and why one is not registered."""
+    reply = Reply.of(socket_path, "groups", as_json)
+    if as_json:
+        reply.show(())
+    else:
+        _show_groups(reply.value)
+
+
+@commands.command()
+@_socket
+@json_option
+def sas(socket_path: Path, as_json: bool) -> None:
+    """The group SAs in the kernel, with counters and remaining time; never their keys."""
+    Reply.of(socket_path, "sas", as_json).show(_SAS, empty="no group SAs")
+
+
+@commands.command()
+@_socket
+@json_option
+def policies(socket_path: Path, as_json: bool) -> None:
+    """The group policies in the kernel, in the order in which they are looked up."""
+    Reply.of(socket_path, "policies", as_json).show(_POLICIES, empty="no group policies")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--probe", is_flag=True, help="Also try whether this host's kernel and our capabilities suffice.")
+@json_option
+def check(file: Path, probe: bool, as_json: bool) -> None:
+    """Check a configuration FILE as a start of gmd does; nothing is changed."""
+    from agent.member.setup import prepare  # deferred: engines and certificates take their time to load
+
+    def start(path: Path) -> None:
+        prepare(path)
+        if probe:
+            asyncio.run(_probe())
+
+    check_configuration(file, start, as_json=as_json)
+
+
+async def _probe() -> None:
+    from agent.clock import SystemClock
+    from agent.datapath.kernel import KernelDataPath
+
+    async with KernelDataPath(SystemClock()) as datapath:
+        await datapath.probe()
+
+
+def _show_groups(rows: Sequence[Mapping[str, Any]]) -> None:
+    show(rows, _GROUPS, as_json=False, empty="no groups")
+    _show_causes(
+        [
+            {"group": row["id"], "text": text}
+            for row in rows
+            for text in (
+                *(f"{failure['key_server']}: {failure['text']}" for failure in row["failures"]),
+                *row["problems"],
+            )
+        ]
+    )
+
+
+def _show_causes(rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        click.echo()
+        show(rows, _CAUSES, as_json=False)
+
+
+def main() -> None:
+    """The command gmctl."""
+    entry(commands)

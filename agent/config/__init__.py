@@ -1,0 +1,1 @@
+"""Configuration: one TOML schema per daemon, and the loader they share."""

@@ -1,0 +1,93 @@
+"""Files that a configuration refers to: keys, which must be their owner's alone, and certificates."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.secret import Secret
+
+__all__ = ["FileFault", "PublicFile", "SecretFile", "read_public", "read_secret"]
+
+_MAX_OCTETS: Final = 256 * 1024
+"""More than any chain of certificates; a device or a log named by mistake ends here."""
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class FileFault(ValueError):
+    """A file that cannot be used as it is; the message ends with what to do. `exit_status`: as sysexits.h has it."""
+
+    def __init__(self, message: str, *, exit_status: int = os.EX_NOINPUT) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A key file as read: `path`, and `content` without the line end that an editor leaves."""
+
+    path: Path
+    content: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFile:
+    """A file without secrets as read: `path` and `content`."""
+
+    path: Path
+    content: bytes
+
+
+def read_secret(path: Path, owner: int | None = None) -> SecretFile:
+    """Read a key file. A content of `0x` and hex digits is those octets, anything else is taken as it stands.
+
+    It may belong to root, to this process's user, and to `owner`, the user whose configuration file names it: so root
+    can check what another user runs with.
+    Raises FileFault when it is missing, unreadable, empty, not a plain file, somebody else's, or open to group or
+    others.
+    """
+    content, status = _read(path)
+    if status.st_uid not in (0, os.geteuid(), owner):
+        message = f"{path} belongs to user {status.st_uid}: chown it to root or to the daemon's user"
+        raise FileFault(message, exit_status=os.EX_NOPERM)
+    if status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        message = f"{path} has mode {mode:04o}, so others may use the key: chmod 0600 {path}"
+        raise FileFault(message, exit_status=os.EX_NOPERM)
+    stripped = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not stripped:
+        raise FileFault(f"{path} is empty: write the key into it")
+    if stripped.startswith(b"0x"):
+        try:
+            return SecretFile(path, Secret(bytes.fromhex(stripped[2:].decode("ascii"))))
+        except ValueError:
+            raise FileFault(f"{path} starts with 0x but is not hex digits: write the key as hex or as text") from None
+    return SecretFile(path, Secret(stripped))
+
+
+def read_public(path: Path) -> PublicFile:
+    """Read a file without secrets. Raises FileFault when it is missing, unreadable, empty or not a plain file."""
+    content, _ = _read(path)
+    if not content:
+        raise FileFault(f"{path} is empty: write the certificate into it (PEM)")
+    return PublicFile(path, content)
+
+
+def _read(path: Path) -> tuple[bytes, os.stat_result]:
+    try:
+        # The status is of the descriptor: between a look and an open the file could be another one.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise FileFault(f"{path}: {error.strerror}: create it, or make it readable for the daemon's user") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileFault(f"{path} is not a plain file: name one")
+        if status.st_size > _MAX_OCTETS:
+            raise FileFault(f"{path} has {status.st_size} octets, more than {_MAX_OCTETS}: name another file")
+        return os.read(descriptor, _MAX_OCTETS), status
+    finally:
+        os.close(descriptor)

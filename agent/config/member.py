@@ -1,0 +1,258 @@
+"""The configuration of gmd: who we are, the key servers and what they may give (the GPAD), the groups."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field, model_validator
+
+from agent.config.types import (
+    Address,
+    Fault,
+    FilePath,
+    FlowTable,
+    GroupNumber,
+    IdentityTable,
+    LogFormatName,
+    Name,
+    Phase1SuiteName,
+    Port,
+    PublicKeyFile,
+    Seconds,
+    SecretKeyFile,
+    Table,
+    TransformName,
+    named,
+    rows,
+)
+from agent.gsa.flow import Flow
+from agent.gsa.role import Role
+from agent.gsa.sa import Mode
+from agent.logs import LogFormat
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "AuthenticationMethod",
+    "GmdTable",
+    "GroupTable",
+    "KeyServerTable",
+    "MemberConfig",
+    "OnStop",
+]
+
+DEFAULT_SOCKET: Final = Path("/run/mcastsec/gmd.sock")
+"""Where gmd answers gmctl when nothing else is configured."""
+
+
+class AuthenticationMethod(Enum):
+    """How Phase 1 authenticates, by the names configuration files use (RFC 2409 5.1, 5.4; RFC 4754)."""
+
+    PSK = "psk"
+    RSA = "rsa"
+    ECDSA = "ecdsa"
+
+
+class OnStop(Enum):
+    """What a clean stop leaves of a group: its traffic blocked, or nothing at all."""
+
+    BLOCK = "block"
+    REMOVE = "remove"
+
+
+class GmdTable(Table):
+    """The daemon itself.
+
+    `port`: the local UDP port, 0 lets the kernel choose one above 1023, which needs no capability; a GCKS answers to
+    the port it sees. `control_group`: the UNIX group whose members may use gmctl.
+    `retry_first_s`, `retry_most_s`: shortest and longest wait after no key server served a group.
+    """
+
+    control_socket: FilePath = DEFAULT_SOCKET
+    control_group: Name | None = None
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+    log_format: LogFormatName | None = None
+    retry_first_s: Seconds = 2
+    retry_most_s: Seconds = 300
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> GmdTable:
+        if self.retry_first_s > self.retry_most_s:
+            raise ValueError(f"retry_first_s is at most retry_most_s, {self.retry_most_s}")
+        return self
+
+    @property
+    def log_form(self) -> LogFormat:
+        """The form of log lines, systemd's journal asked when the file says nothing."""
+        return self.log_format or LogFormat.default()
+
+
+class KeyServerTable(Table):
+    """A GCKS: where it is, how Phase 1 authenticates it, and what it may give: its GPAD entry (RFC 5374 4.1.3).
+
+    `identity`: the one it must prove. `psk_file` goes with the method `psk`; `certificate`, `private_key` and
+    `trust_anchors` (PEM) with `rsa` and `ecdsa`. `phase1`: suites offered, the preferred one first; none named: ours.
+    `groups`: the identifiers it may serve. `flows`: each SA must lie within one of them; none named: the traffic of
+    those groups. `transforms`, `modes`: the ones accepted; `max_lifetime_s`: the longest lifetime accepted.
+    """
+
+    name: Name
+    address: Address
+    port: Port = 848
+    identity: IdentityTable
+    method: Annotated[AuthenticationMethod, named(AuthenticationMethod)] = AuthenticationMethod.PSK
+    psk_file: SecretKeyFile | None = None
+    certificate: PublicKeyFile | None = None
+    private_key: SecretKeyFile | None = None
+    trust_anchors: PublicKeyFile | None = None
+    phase1: tuple[Phase1SuiteName, ...] = ()
+    groups: Annotated[tuple[GroupNumber, ...], Field(min_length=1)]
+    flows: tuple[FlowTable, ...] = ()
+    transforms: Annotated[tuple[TransformName, ...], Field(min_length=1)]
+    modes: Annotated[tuple[Annotated[Mode, named(Mode)], ...], Field(min_length=1)] = tuple(Mode)
+    max_lifetime_s: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> KeyServerTable:
+        files = {
+            "psk_file": self.psk_file,
+            "certificate": self.certificate,
+            "private_key": self.private_key,
+            "trust_anchors": self.trust_anchors,
+        }
+        wanted = (
+            ("psk_file",)
+            if self.method is AuthenticationMethod.PSK
+            else ("certificate", "private_key", "trust_anchors")
+        )
+        missing = [key for key in wanted if files[key] is None]
+        extra = [key for key, file in files.items() if file is not None and key not in wanted]
+        if missing or extra:
+            raise ValueError(
+                f'method "{self.method.value}" takes {", ".join(wanted)}'
+                + (f"; missing: {', '.join(missing)}" if missing else "")
+                + (f"; not allowed: {', '.join(extra)}" if extra else "")
+            )
+        return self
+
+
+def _multicast(table: FlowTable) -> FlowTable:
+    if not table.flow.destination.is_multicast():
+        raise ValueError(f"destination is a multicast address or prefix, got {table.destination}")
+    return table
+
+
+class GroupTable(Table):
+    """A group: its traffic is blocked in clear from the moment it stands here.
+
+    `key_servers`: names, asked in this order. `role`: what this host does in it. `traffic`: its flows.
+    `interface`: where its packets come and go; needed by `join`, by tunnel mode and where the host has several.
+    `join`: gmd holds the IGMP or MLD membership. `on_stop`: what a clean stop leaves.
+    """
+
+    id: GroupNumber
+    name: Name
+    key_servers: Annotated[tuple[Name, ...], Field(min_length=1)]
+    interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
+    role: Annotated[Role, named(Role)]
+    traffic: Annotated[tuple[Annotated[FlowTable, AfterValidator(_multicast)], ...], Field(min_length=1)]
+    join: Annotated[bool, Field(strict=True)] = False
+    on_stop: Annotated[OnStop, named(OnStop)] = OnStop.BLOCK
+
+    @model_validator(mode="after")
+    def _can_join(self) -> GroupTable:
+        if self.join and self.interface is None:
+            raise ValueError("join = true needs interface")
+        if self.join and self.role is Role.SENDER:
+            raise ValueError("join = true is for a receiver; role is sender")
+        if self.join and any(flow.destination.size != 1 for flow in self.flows):
+            raise ValueError("join = true needs traffic with a destination of one address each, not prefixes")
+        return self
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """The flows of its traffic."""
+        return tuple(table.flow for table in self.traffic)
+
+
+class MemberConfig(Table):
+    """A whole gmd.toml."""
+
+    gmd: GmdTable = GmdTable()
+    identity: IdentityTable
+    key_servers: Annotated[tuple[KeyServerTable, ...], Field(min_length=1)]
+    groups: tuple[GroupTable, ...] = ()
+
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """What is used twice, key servers that are none, groups they may not serve, traffic of two groups."""
+        yield from _repeated(raw, "key_servers", "name")
+        yield from _shared_endpoints(raw)
+        yield from _repeated(raw, "groups", "name")
+        yield from _repeated(raw, "groups", "id")
+        yield from _unserved(raw)
+        yield from _shared_traffic(raw)
+
+    def key_server(self, name: str) -> KeyServerTable:
+        """The key server of that name; the loader has seen to it that there is one."""
+        return next(table for table in self.key_servers if table.name == name)
+
+    def gpad_flows(self, server: KeyServerTable) -> tuple[Flow, ...]:
+        """The flows a key server may give: its own list, or else the traffic of the groups it may serve."""
+        if server.flows:
+            return tuple(table.flow for table in server.flows)
+        return tuple(flow for group in self.groups if group.id in server.groups for flow in group.flows)
+
+
+def _repeated(raw: Mapping[str, Any], array: str, key: str) -> Iterator[Fault]:
+    values = [(place, table[key]) for place, table in rows(raw, array) if isinstance(table.get(key), Hashable)]
+    uses = Counter(value for _, value in values if value is not None)
+    for place, value in values:
+        if uses[value] > 1:
+            yield Fault((*place, key), f"used {uses[value]} times, once is allowed, got {value}")
+
+
+def _shared_endpoints(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """A datagram is told by the address and port it comes from, so each of these has one key server."""
+    seen: dict[str, int] = {}
+    for place, table in rows(raw, "key_servers"):
+        endpoint = f"{table.get('address')} {table.get('port', 848)}"
+        first = seen.setdefault(endpoint, int(place[1]))
+        if first != place[1] and "address" in table:
+            yield Fault(place, f"has the address and port of key_servers[{first}]: each key server has its own")
+
+
+def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    serves = {table.get("name"): table.get("groups") for _, table in rows(raw, "key_servers")}
+    known = ", ".join(str(name) for name in serves)
+    for place, group in rows(raw, "groups"):
+        names = group.get("key_servers")
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if not isinstance(name, str):
+                continue  # the schema tells
+            if name not in serves:
+                yield Fault((*place, "key_servers", index), f"one of the key servers {known}, got {name}")
+                continue
+            listed = serves[name]
+            if isinstance(listed, list) and group.get("id") not in listed:
+                message = f"key server {name} does not list group {group.get('id')}: add it to that server's groups"
+                yield Fault((*place, "key_servers", index), message)
+
+
+def _shared_traffic(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """Flows of two groups that share packets: no policy could say which group protects those."""
+    seen: list[tuple[object, Flow]] = []
+    for place, table in rows(raw, "groups", "traffic"):
+        try:
+            flow = FlowTable.model_validate(dict(table)).flow
+        except ValueError:
+            continue  # the schema tells
+        group = place[1]
+        for other, earlier in seen:
+            if other != group and flow.overlaps(earlier):
+                yield Fault(place, f"overlaps the traffic {earlier} of groups[{other}]; each packet has one group")
+                break
+        seen.append((group, flow))

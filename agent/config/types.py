@@ -1,0 +1,277 @@
+"""What the schemas of gmd and gckd have in common: tables, addresses, identities, flows, transforms, files.
+
+A schema is a tree of `Table`s. Values arrive as the heart's own types (`Flow`, `Identity`, `Transform`, ...), so that
+nothing past the loader parses text again. Units are in the names of the keys (`_s` for seconds).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from netaddr import AddrFormatError, IPAddress
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, model_validator
+
+from agent.config.files import PublicFile, SecretFile, read_public, read_secret
+from agent.gsa.algorithms import Transform
+from agent.gsa.flow import Flow
+from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.logs import LogFormat
+
+__all__ = [
+    "PHASE1_SUITES",
+    "Address",
+    "Fault",
+    "FilePath",
+    "FlowTable",
+    "GroupNumber",
+    "IdentityTable",
+    "LogFormatName",
+    "Name",
+    "Phase1Suite",
+    "Phase1SuiteName",
+    "Port",
+    "PublicKeyFile",
+    "Seconds",
+    "SecretKeyFile",
+    "Table",
+    "TransformName",
+    "named",
+    "rows",
+]
+
+Chosen = TypeVar("Chosen", bound=Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a file: `place`, the path of keys and indexes to it, and what is wrong with what is allowed."""
+
+    place: tuple[str | int, ...]
+    message: str
+
+
+class Table(BaseModel):
+    """A table of a configuration file: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """Faults between tables (a name used twice, a reference to nothing), from the file as parsed.
+
+        The loader asks the outermost table, also when single values are wrong, so that all faults come at once;
+        hence `raw` may hold anything: see `rows`.
+        """
+        del raw
+        return ()
+
+
+def rows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
+    """The tables of an array of tables (of arrays of tables), with their places; passes over what is none."""
+    here: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [((), raw)]
+    for key in path:
+        below: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = []
+        for place, table in here:
+            entries = table.get(key)
+            for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+                if isinstance(entry, dict):
+                    below.append(((*place, key, index), entry))
+        here = below
+    return iter(here)
+
+
+def named(choice: type[Chosen]) -> PlainValidator:
+    """The validator that takes an enum's value by its text and names all that are allowed."""
+    allowed = ", ".join(f'"{member.value}"' for member in choice)
+
+    def validate(text: object) -> Chosen:
+        try:
+            return choice(text)
+        except ValueError:
+            raise ValueError(f"one of {allowed}") from None
+
+    return PlainValidator(validate)
+
+
+def _text(parse: Callable[[str], object], allowed: str) -> PlainValidator:
+    def validate(text: object) -> object:
+        if not isinstance(text, str):
+            raise ValueError(allowed)
+        return parse(text)
+
+    return PlainValidator(validate)
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        address = IPAddress(text, flags=0)
+    except (AddrFormatError, ValueError):
+        raise ValueError("an IPv4 or IPv6 address") from None
+    if address.is_multicast() or address.is_link_local():
+        raise ValueError("an IPv4 or IPv6 unicast address that is not link-local")
+    return address
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        return text
+    raise ValueError("1 to 63 letters, digits, dots, underscores and hyphens, beginning with a letter or digit")
+
+
+def _transform(text: str) -> Transform:
+    try:
+        return Transform.parse(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"{text!r} is none of", "one of")) from None
+
+
+def _group(value: object) -> GroupId:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**32:
+        raise ValueError("a number from 1 to 4294967295")
+    return GroupId.of_number(value)
+
+
+Address = Annotated[IPAddress, _text(_address, "an IPv4 or IPv6 address")]
+"""A unicast address as text; link-local ones are refused, they mean nothing without an interface."""
+
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+"""A UDP port."""
+
+Seconds = Annotated[int, Field(strict=True, ge=1, le=10 * 365 * 86400)]
+"""A span of whole seconds."""
+
+Name = Annotated[str, _text(_name, "a name in quotes")]
+"""A name of the operator's choice: letters, digits, `.`, `_`, `-`."""
+
+GroupNumber = Annotated[GroupId, PlainValidator(_group)]
+"""A group identifier in GDOI's four-octet form, written as its number (RFC 6407 5.1)."""
+
+TransformName = Annotated[Transform, _text(_transform, "the name of a transform")]
+"""A transform of a Data-Security SA by name, e.g. `aes-gcm-16-128` or `aes-cbc-128+hmac-sha2-256`."""
+
+LogFormatName = Annotated[LogFormat, named(LogFormat)]
+"""The form of log lines."""
+
+
+class IdentityTable(Table):
+    """An identity: `type` (`ipv4`, `ipv6`, `fqdn`, `user-fqdn`, `dn`, `key-id`) and its `value` as text."""
+
+    type: Annotated[IdentityKind, named(IdentityKind)]
+    value: Annotated[str, Field(strict=True, min_length=1, max_length=1024)]
+
+    @model_validator(mode="after")
+    def _parses(self) -> IdentityTable:
+        try:
+            self.identity  # noqa: B018  # asked for its error alone
+        except ValueError as error:
+            raise ValueError(f"value {self.value!r} is no {self.type.value}: {error}") from None
+        return self
+
+    @property
+    def identity(self) -> Identity:
+        """The identity as the heart has it."""
+        return Identity.parse(self.type, self.value)
+
+
+_PROTOCOLS: Final = {"any": 0, "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
+
+
+def _protocol(value: object) -> int:
+    if isinstance(value, str) and value in _PROTOCOLS:
+        return _PROTOCOLS[value]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255:
+        return value
+    raise ValueError(f"a protocol number from 0 to 255 or one of {', '.join(_PROTOCOLS)}")
+
+
+class FlowTable(Table):
+    """A flow: `destination` and `source` (addresses or prefixes, source `any` by default), `protocol`, ports.
+
+    `protocol`: a name (`udp`, `tcp`, `sctp`, ...) or number, `any` by default; `port`: destination port;
+    a port left out is any port.
+    """
+
+    destination: Annotated[str, Field(strict=True)]
+    source: Annotated[str, Field(strict=True)] = "any"
+    protocol: Annotated[int, PlainValidator(_protocol)] = 0
+    port: Port | None = None
+    source_port: Port | None = None
+
+    @model_validator(mode="after")
+    def _parses(self) -> FlowTable:
+        self.flow  # noqa: B018  # asked for its error alone
+        return self
+
+    @property
+    def flow(self) -> Flow:
+        """The flow as the heart has it."""
+        return Flow.parse(
+            self.destination,
+            self.source,
+            protocol=self.protocol,
+            source_port=self.source_port or 0,
+            port=self.port or 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase1Suite:
+    """One Phase 1 offer: cipher with its key length, hash (also the prf), Diffie-Hellman group (RFC 2409 4)."""
+
+    cipher: str
+    hash: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"{self.cipher}/{self.hash}/{self.group}"
+
+
+PHASE1_SUITES: Final[dict[str, Phase1Suite]] = {
+    str(suite): suite
+    for suite in (
+        Phase1Suite(cipher, digest, group)
+        for cipher in ("aes-cbc-128", "aes-cbc-192", "aes-cbc-256")
+        for digest in ("sha2-256", "sha2-384", "sha2-512")
+        for group in ("modp-2048", "ecp-256", "ecp-384")
+    )
+}
+"""Every Phase 1 suite by its name in configuration files."""
+
+
+def _suite(text: str) -> Phase1Suite:
+    if text in PHASE1_SUITES:
+        return PHASE1_SUITES[text]
+    raise ValueError("CIPHER/HASH/GROUP of aes-cbc-128|192|256, sha2-256|384|512, modp-2048|ecp-256|ecp-384")
+
+
+Phase1SuiteName = Annotated[Phase1Suite, _text(_suite, "the name of a Phase 1 suite")]
+"""A Phase 1 suite by name, e.g. `aes-cbc-128/sha2-256/modp-2048`."""
+
+
+def _path(text: object, info: ValidationInfo) -> Path:
+    if not isinstance(text, str) or not text:
+        raise ValueError("a path")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / text
+
+
+FilePath = Annotated[Path, PlainValidator(_path)]
+"""A path; a relative one starts at the configuration file's folder."""
+
+
+def _secret(text: object, info: ValidationInfo) -> SecretFile:
+    return read_secret(_path(text, info), (info.context or {}).get("owner"))
+
+
+SecretKeyFile = Annotated[SecretFile, PlainValidator(_secret)]
+"""A file that holds a secret, read and held; it is for its owner alone: root, the daemon's user, or the file's own."""
+
+PublicKeyFile = Annotated[PublicFile, PlainValidator(lambda text, info: read_public(_path(text, info)))]
+"""A file that holds certificates, read and held."""

@@ -1,0 +1,206 @@
+"""gckd's shell: start, serve, renew TEKs, reload, stop. What is decided is decided elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from agent import logs
+from agent.clock import Clock, Entropy, SystemClock, SystemEntropy
+from agent.errors import LocalError
+from agent.gcks import setup, views
+from agent.gcks.database import Database, StoreError
+from agent.gcks.keeper import TekKeeper
+from agent.gcks.registrar import Registrar
+from agent.gcks.setup import CurrentCredentials, Setup
+from agent.gcks.store import Store
+from agent.gdoi.events import KeyServerEvent
+from agent.gdoi.keyserver import KeyServerEngine
+from agent.service.control import ControlServer
+from agent.service.pump import Pump
+from agent.service.udp import DatagramPort
+
+__all__ = ["KeyServer"]
+
+_LONGEST_REST_S: Final = 60.0
+"""The renewal looks at the clocks at least so often, to see that the wall clock was set."""
+_RETRY_S: Final = 5.0
+_SHORTEST_REST_S: Final = 0.05
+_STOP_S: Final = 5.0
+"""How long a stop waits for registrations that the store has in hand."""
+
+log = logs.get_logger(__name__)
+
+
+class KeyServer:
+    """gckd as a `Service` of `agent.service.daemon`: see there for start, reload, stop and summary.
+
+    `path`: the configuration file. Clock and entropy are the host's unless a test brings its own.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+        self._path: Final = path
+        self._clock: Final = clock or SystemClock()
+        self._entropy: Final = entropy or SystemEntropy()
+        self._started_at: Final = self._clock.monotonic()
+        self._woken: Final = asyncio.Event()
+        self._requests: Final = set[asyncio.Task[None]]()
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Serve. Raises ConfigErrors, StoreError, or LocalError for a port or socket that is not to be had."""
+        self._setup = setup.read(self._path)
+        table = self._setup.config.gckd
+        logs.configure(table.log_form)
+        self._store = await Store.open(table.store)
+        try:
+            await self._build(tasks)
+            self.port = DatagramPort.bind(table.listen, table.port)
+            try:
+                self._control = ControlServer(table.control_socket, self._commands(), group=table.control_group)
+                await self._control.start()
+            except BaseException:
+                self.port.close()
+                raise
+        except BaseException:
+            await self._store.close()
+            raise
+        self.port.start(self._pump.feed)
+        self._renewal = tasks.create_task(self._renew(), name="renewal")
+        for endpoint in self.port.endpoints:
+            log.info("listening", endpoint=endpoint, identity=self._setup.settings.identity)
+
+    async def _build(self, tasks: asyncio.TaskGroup) -> None:
+        self._credentials = CurrentCredentials(self._setup.credentials)
+        engine = KeyServerEngine(self._setup.settings, self._credentials, self._entropy, self._clock.utc)
+        self._keeper = TekKeeper(self._store, self._clock, self._entropy)
+        await self._keeper.start(self._setup.groups)
+        self._registrar = Registrar(
+            engine,
+            self._keeper,
+            self._store,
+            self._clock,
+            spawn=lambda work: self._spawn(tasks, work),
+            turn=lambda: self._pump.turn(),
+            changed=self.wake,
+        )
+        self._registrar.adopt(self._setup.groups, self._setup.names)
+        self._engine = engine
+        self._pump = Pump[KeyServerEvent](
+            engine, lambda datagram: self.port.send(datagram), self._registrar.handle, self._clock
+        )
+
+    def _spawn(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+        task = tasks.create_task(work)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def reload(self) -> None:
+        """Serve what the file says now. Raises ConfigErrors or LocalError, and serves on as before then."""
+        fresh = setup.read(self._path)
+        fixed = [name for name, of in _FIXED.items() if of(fresh) != of(self._setup)]
+        if fixed:
+            raise LocalError(f"{', '.join(fixed)} changed, which takes a restart: systemctl restart gckd")
+        await self._keeper.adopt(fresh.groups)
+        self._registrar.adopt(fresh.groups, fresh.names)
+        self._credentials.held = fresh.credentials
+        for group, identity in _gone(self._setup, fresh):
+            log.warning("member removed: it holds its SAs until they end", group=group, identity=identity)
+        self._setup = fresh
+        logs.configure(fresh.config.gckd.log_form)
+        self.wake()
+
+    async def stop(self) -> None:
+        """Finish what the store has in hand, delete the Phase 1 SAs, close; what the store holds stays."""
+        if self._renewal is None:
+            return
+        self._renewal.cancel()
+        await asyncio.wait({self._renewal, *self._requests}, timeout=_STOP_S)
+        self._engine.close(self._clock.monotonic())
+        self._pump.turn()
+        self._pump.close()
+        self.port.close()
+        await self._control.close()
+        await self._store.close()
+
+    def summary(self) -> str:
+        """One line for systemctl status."""
+        count = self._registrar.counts
+        return f"{len(self._setup.groups)} groups, {count['registered']} registrations, {count['refused']} refusals"
+
+    def wake(self) -> None:
+        """Let the renewal look at the clock now."""
+        self._woken.set()
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                await self._keeper.tick()
+            except StoreError as error:
+                log.error("the store failed: no TEK renewed", reason=error, retry_s=_RETRY_S)
+                rest_s = _RETRY_S
+            else:
+                rest_s = min(self._keeper.due() - self._clock.monotonic(), _LONGEST_REST_S)
+            try:
+                async with asyncio.timeout(max(rest_s, _SHORTEST_REST_S)):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+            self._woken.clear()
+
+    def _commands(self) -> dict[str, Callable[[Mapping[str, Any]], Coroutine[Any, Any, Any]]]:
+        return {"status": self.status_view, "groups": self.groups_view, "members": self.members_view}
+
+    async def status_view(self, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to `gckctl status`."""
+        current = self._setup
+        return {
+            "identity": str(current.settings.identity),
+            "listening": [str(endpoint) for endpoint in self.port.endpoints],
+            "store": str(current.config.gckd.store),
+            "uptime_s": round(self._clock.monotonic() - self._started_at),
+            "groups": len(current.groups),
+            "members": len(current.names),
+            "counts": {name: self._registrar.counts[name] for name in _COUNTS},
+            "unsent_datagrams": self.port.dropped,
+            "refusals": views.refusal_rows(self._registrar.refusals, current.names),
+        }
+
+    async def groups_view(self, _arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The answer to `gckctl groups`."""
+        registrations = await self._store.run(Database.registrations)
+        return views.group_rows(
+            {group: self._keeper.offer(group) for group in self._setup.groups},
+            self._setup.groups,
+            registrations,
+            now=self._clock.monotonic(),
+            utc=self._clock.utc().timestamp(),
+        )
+
+    async def members_view(self, _arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The answer to `gckctl members`."""
+        registrations = await self._store.run(Database.registrations)
+        utc = self._clock.utc().timestamp()
+        return views.member_rows(self._setup.groups, self._setup.names, registrations, utc=utc)
+
+
+_COUNTS: Final = ("phase1_established", "phase1_failed", "registered", "refused", "dropped")
+
+_FIXED: Final[Mapping[str, Callable[[Setup], object]]] = {
+    # A log of another form is a matter of one call; everything else of the table is bound to what is open.
+    "[gckd]": lambda held: held.config.gckd.model_copy(update={"log_format": None}),
+    "[identity]": lambda held: held.settings.identity,
+    "[authentication].phase1": lambda held: held.settings.suites,
+}
+"""What an engine, a socket or a file in use cannot change."""
+
+
+def _gone(before: Setup, after: Setup) -> list[tuple[object, object]]:
+    return [
+        (group, identity)
+        for group, policy in before.groups.items()
+        for identity in policy.members
+        if group not in after.groups or identity not in after.groups[group].members
+    ]

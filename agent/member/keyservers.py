@@ -1,0 +1,191 @@
+"""The key servers of this member: an engine each behind one UDP port, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from netaddr import IPAddress
+
+from agent.clock import Clock, Entropy
+from agent.errors import LocalError
+from agent.gdoi.events import (
+    Dropped,
+    MemberEvent,
+    PeerSaid,
+    PhaseOneClosed,
+    PhaseOneEstablished,
+    PhaseOneFailed,
+)
+from agent.gdoi.member import MemberEngine
+from agent.gsa.gpad import Gpad
+from agent.gsa.identity import GroupId
+from agent.logs import RateLimit, get_logger
+from agent.member.setup import ServerSetup
+from agent.service.pump import Pump
+from agent.service.udp import DatagramPort
+from agent.wire.endpoint import Datagram, Endpoint
+
+__all__ = ["KeyServer", "KeyServers", "PhaseOne"]
+
+log = get_logger(__name__)
+
+_ANY = {4: IPAddress("0.0.0.0"), 6: IPAddress("::")}  # noqa: S104  # unspecified on purpose: the host chooses
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOne:
+    """How Phase 1 with a key server stands. `since`: UTC; `text`: who and how, or why not."""
+
+    established: bool
+    since: datetime
+    text: str
+
+
+class KeyServer:
+    """One key server: its engine, driven by a pump."""
+
+    def __init__(self, setup: ServerSetup, engine: MemberEngine, pump: Pump[MemberEvent]) -> None:
+        self.setup = setup
+        self.phase_one: PhaseOne | None = None
+        self.dropped = 0
+        self._engine = engine
+        self._pump = pump
+
+    def register(self, group: GroupId, now: float) -> None:
+        """Ask it for a group's SAs."""
+        self._engine.register(group, now)
+        self._pump.turn()
+
+    def feed(self, datagram: bytes, peer: Endpoint, local: Endpoint) -> None:
+        """Hand it a datagram."""
+        self._pump.feed(datagram, peer, local)
+
+    def close(self, now: float) -> None:
+        """Say goodbye: a protected Delete of the Phase 1 SA."""
+        self._engine.close(now)
+        self._pump.close()
+
+
+class KeyServers:
+    """All of them. `on_event` is told the registrations' events with the key server's name; the rest is logged here."""
+
+    def __init__(self, clock: Clock, entropy: Entropy, on_event: Callable[[str, MemberEvent], None]) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self._on_event = on_event
+        self._noise = RateLimit()
+        self._ports: dict[int, DatagramPort] = {}
+        self._wanted_port = 0
+        self._servers: dict[str, KeyServer] = {}
+        self._by_endpoint: dict[Endpoint, KeyServer] = {}
+
+    @property
+    def servers(self) -> Mapping[str, KeyServer]:
+        """The key servers by name."""
+        return self._servers
+
+    def configure(self, setups: Mapping[str, ServerSetup], port: int) -> frozenset[str]:
+        """Serve these key servers and no others; those unchanged keep their Phase 1. Returns the names of the changed.
+
+        Raises LocalError when the UDP port cannot be bound; nothing has changed then.
+        """
+        families = {setup.endpoint.address.version for setup in setups.values()}
+        moved = port != self._wanted_port
+        fresh = _bind(families if moved else families - self._ports.keys(), port)
+        gone = {
+            name
+            for name, server in self._servers.items()
+            if moved or name not in setups or setups[name] != server.setup
+        }
+        self._close(gone)
+        for version in [version for version in self._ports if moved or version not in families]:
+            self._ports.pop(version).close()
+        for version, bound in fresh.items():
+            bound.start(self._receive)
+            self._ports[version] = bound
+        self._wanted_port = port
+        self._servers = {name: self._servers.get(name) or self._open(name, setup) for name, setup in setups.items()}
+        self._by_endpoint = {server.setup.endpoint: server for server in self._servers.values()}
+        return frozenset(gone)
+
+    def close(self) -> None:
+        """Say goodbye to each and close the port."""
+        self._close(set(self._servers))
+        self._by_endpoint = {}
+        for bound in self._ports.values():
+            bound.close()
+        self._ports.clear()
+
+    def _close(self, names: set[str]) -> None:
+        for name in names:
+            server = self._servers.pop(name, None)
+            if server is not None:
+                server.close(self._clock.monotonic())
+
+    def _open(self, name: str, setup: ServerSetup) -> KeyServer:
+        settings = setup.settings(self._ports[setup.endpoint.address.version].endpoints[0])
+        # One entry alone: another key server's identity at this address is as wrong as a stranger's.
+        engine = MemberEngine(settings, setup.credentials, Gpad((setup.entry,)), self._entropy, self._clock.utc)
+        pump: Pump[MemberEvent] = Pump(engine, self._send, lambda event: self._handle(name, event), self._clock)
+        return KeyServer(setup, engine, pump)
+
+    def _send(self, datagram: Datagram) -> None:
+        bound = self._ports.get(datagram.to.address.version)
+        if bound is not None:
+            bound.send(datagram)
+
+    def _receive(self, payload: bytes, peer: Endpoint, local: Endpoint) -> None:
+        server = self._by_endpoint.get(peer)
+        if server is not None:
+            server.feed(payload, peer, local)
+            return
+        self._garbage(peer, "no key server of ours is at that address and port")
+
+    def _garbage(self, peer: Endpoint, reason: str) -> None:
+        held = self._noise.admit((peer.address, reason), self._clock.monotonic())
+        if held is not None:
+            log.info("datagram dropped", peer=peer, reason=reason, repeated=held or None)
+
+    def _handle(self, name: str, event: MemberEvent) -> None:
+        server = self._servers.get(name)
+        if server is not None:
+            self._note(server, name, event)
+        self._on_event(name, event)
+
+    def _note(self, server: KeyServer, name: str, event: MemberEvent) -> None:
+        facts = log.bind(gcks=name)
+        now = self._clock.utc().astimezone(UTC)
+        match event:
+            case PhaseOneEstablished(identity=identity, method=method, suite=suite):
+                server.phase_one = PhaseOne(True, now, f"{identity} by {method}, {suite}")
+                facts.info("Phase 1 established", identity=identity, method=method, suite=suite)
+            case PhaseOneFailed(text=text, cause=cause, final=final):
+                if final:
+                    server.phase_one = PhaseOne(False, now, text)
+                facts.warning("Phase 1 failed", cause=cause.value, reason=text, final=final)
+            case PhaseOneClosed(reason=reason):
+                server.phase_one = PhaseOne(False, now, reason)
+                facts.info("Phase 1 closed", reason=reason)
+            case PeerSaid(text=text, authenticated=authenticated):
+                held = self._noise.admit((name, text), self._clock.monotonic())
+                if held is not None:
+                    facts.warning("GCKS said", text=text, authenticated=authenticated, repeated=held or None)
+            case Dropped(peer=peer, reason=reason):
+                server.dropped += 1
+                self._garbage(peer, reason)
+            case _:
+                pass
+
+
+def _bind(families: Iterable[int], port: int) -> dict[int, DatagramPort]:
+    bound: dict[int, DatagramPort] = {}
+    try:
+        for version in sorted(families):
+            bound[version] = DatagramPort.bind([_ANY[version]], port)
+    except LocalError:
+        for opened in bound.values():
+            opened.close()
+        raise
+    return bound

@@ -1,0 +1,53 @@
+"""The command gmd."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from agent.clock import SystemClock, SystemEntropy
+from agent.config.loader import ConfigErrors
+from agent.datapath.kernel import KernelDataPath
+from agent.errors import AgentError
+from agent.logs import configure
+from agent.member.service import GmdService
+from agent.member.setup import prepare
+from agent.service.daemon import exit_status, report, serve
+
+__all__ = ["DEFAULT_CONFIG", "main"]
+
+DEFAULT_CONFIG = Path("/etc/mcastsec/gmd.toml")
+"""The configuration that gmd reads when none is named."""
+
+
+@click.command(name="gmd", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration file, see gmd.toml(5).",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log in more detail.")
+@click.version_option(package_name="mcastsec", prog_name="gmd")
+def main(config: Path, verbose: bool) -> None:
+    """Group member (GM) for GDOI, RFC 6407: registers with key servers and keeps the group SAs in the kernel.
+
+    Runs in the foreground. SIGHUP reads the configuration again; SIGTERM and SIGINT stop cleanly.
+    """
+    try:
+        form = prepare(config).config.gmd.log_form
+    except (AgentError, ConfigErrors) as error:
+        sys.exit(report(error))
+    configure(form, level=logging.DEBUG if verbose else logging.INFO)
+
+    async def run() -> None:
+        clock = SystemClock()
+        async with KernelDataPath(clock) as datapath:
+            await serve(GmdService(config, datapath, clock, SystemEntropy()))
+
+    sys.exit(exit_status(run))

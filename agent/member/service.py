@@ -1,0 +1,298 @@
+"""gmd's shell: configuration, key servers, registrations, memberships, data path and control socket, joined up.
+
+Order of a start: the groups' traffic is blocked before anything else of this host or of the network is touched; then
+the ports are opened, then the groups registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from agent.clock import Clock, Entropy
+from agent.config.member import GroupTable
+from agent.datapath.port import Capabilities, DataPath, FirstPacket, SaExpired
+from agent.errors import LocalError
+from agent.gdoi.events import MemberEvent, Registered, RegistrationFailed
+from agent.gsa.databases import SadKey
+from agent.gsa.identity import GroupId
+from agent.gsa.sa import DataSA, GroupSA
+from agent.logs import configure, get_logger
+from agent.member.joins import Joins
+from agent.member.keyservers import KeyServers
+from agent.member.reconcile import Pass, Reconciler
+from agent.member.registration import Registration, Retry
+from agent.member.setup import memberships_of, prepare
+from agent.member.status import Instants, group_row, key_server_row, policy_rows, sa_rows
+from agent.service.alarm import Alarm
+from agent.service.control import ControlServer
+
+__all__ = ["GmdService"]
+
+log = get_logger(__name__)
+
+_REFRESH_S: Final = 2.0
+"""Seconds between looks for interfaces that came back."""
+
+
+class GmdService:
+    """The group member daemon, for `agent.service.daemon.serve`."""
+
+    def __init__(
+        self,
+        path: Path,
+        datapath: DataPath,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        joins: Joins | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._path = path
+        self._datapath = datapath
+        self._clock = clock
+        self._chance = chance
+        self._joins = Joins() if joins is None else joins
+        self._setup = prepare(path)
+        self._registrations: dict[GroupId, Registration] = {}
+        self._elapsed_s: dict[GroupId, float] = {}
+        self._last_pass = Pass()
+        self._capabilities: Capabilities | None = None
+        self._key_servers = KeyServers(clock, entropy, self._on_event)
+        self._reconciler = Reconciler(datapath, clock, lambda: self._setup.gspd(), self._held, self._on_pass)
+        self._alarm = Alarm(clock, self._advance)
+        self._control: ControlServer | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Block the groups' traffic, open ports, begin to register. Raises LocalError with the next step."""
+        blocked = await self._reconciler.once()
+        if blocked.failures:
+            raise LocalError(
+                f"the groups' traffic cannot be blocked ({blocked.failures[0]}): remove what stands in its way",
+                exit_status=os.EX_OSERR,
+            )
+        # After the blocks: a kernel that cannot protect the traffic must not let it pass in clear either.
+        self._capabilities = await self._datapath.probe()
+        gmd = self._setup.config.gmd
+        self._registrations = {table.id: self._registration(table) for table in self._setup.config.groups}
+        self._key_servers.configure(self._setup.servers, gmd.port)
+        await self._open_control(gmd.control_socket, gmd.control_group)
+        self._joins.want(self._setup.memberships())
+        tasks.create_task(self._reconciler.run(), name="reconciler")
+        tasks.create_task(self._watch(), name="data path events")
+        tasks.create_task(self._follow_interfaces(), name="interfaces")
+        self._alarm.set(self._clock.monotonic())
+
+    async def reload(self) -> None:
+        """Take the file as it is now, by difference. Raises ConfigErrors or LocalError, with the old one in force."""
+        setup, before = prepare(self._path), self._setup
+        if setup.config.gmd.control_socket != before.config.gmd.control_socket:
+            raise LocalError("control_socket changes with a restart only", exit_status=os.EX_CONFIG)
+        gone = self._key_servers.configure(setup.servers, setup.config.gmd.port)
+        self._setup = setup
+        configure(setup.config.gmd.log_form)
+        self._joins.want(setup.memberships())
+        self._take_groups(gone)
+        self._drop_unauthorized()
+        try:
+            await self._reconciler.once()
+        except LocalError as error:
+            # The configuration is in force all the same: the reconciler goes on trying.
+            log.error("data path not reached, it is tried again", reason=error)
+            self._reconciler.wanted()
+        self._advance()
+
+    async def stop(self) -> None:
+        """Say goodbye to the key servers, leave the groups, take the SAs out; blocks stay where `on_stop` says so."""
+        self._alarm.close()
+        self._key_servers.close()
+        self._joins.close()
+        try:
+            await self._reconciler.leave(self._setup.gspd_after_stop())
+        finally:
+            if self._control is not None:
+                await self._control.close()
+
+    def summary(self) -> str:
+        """How many groups are registered."""
+        now = self._clock.monotonic()
+        registered = sum(registration.usable(now) for registration in self._registrations.values())
+        return f"{registered} of {len(self._setup.config.groups)} groups registered"
+
+    # Registrations
+
+    def _registration(self, table: GroupTable) -> Registration:
+        return Registration(table.id, table.key_servers, self._retry(), self._chance)
+
+    def _retry(self) -> Retry:
+        gmd = self._setup.config.gmd
+        return Retry(float(gmd.retry_first_s), float(gmd.retry_most_s))
+
+    def _advance(self) -> None:
+        """Ask the key servers for what is due, and set the alarm for what is due next."""
+        now = self._clock.monotonic()
+        for registration in self._registrations.values():
+            name = registration.ask(now)
+            if name is not None:
+                log.debug("registering", group=registration.group, gcks=name)
+                self._key_servers.servers[name].register(registration.group, now)
+        deadlines = (registration.deadline for registration in self._registrations.values())
+        self._alarm.set(min((deadline for deadline in deadlines if deadline is not None), default=None))
+
+    def _on_event(self, name: str, event: MemberEvent) -> None:
+        match event:
+            case Registered(group=group, group_sa=group_sa, elapsed_s=elapsed_s):
+                self._on_registered(name, group, group_sa, elapsed_s)
+            case RegistrationFailed(group=group, cause=cause, text=text):
+                registration = self._registrations.get(group)
+                if registration is not None and registration.asking == name:
+                    log.warning("registration failed", group=group, gcks=name, cause=cause.value, reason=text)
+                    registration.failed(cause.value, text, self._clock.monotonic())
+                    self._soon()
+            case _:
+                pass
+
+    def _on_registered(self, name: str, group: GroupId, group_sa: GroupSA, elapsed_s: float) -> None:
+        registration = self._registrations.get(group)
+        if registration is None or registration.asking != name:
+            return
+        self._elapsed_s[group] = elapsed_s
+        spis = ",".join(f"0x{sa.spi:08x}" for sa in group_sa.data)
+        log.info("registered", group=group, gcks=name, spis=spis, elapsed_ms=round(elapsed_s * 1000, 1))
+        self._reconciler.retire(registration.succeeded(group_sa, self._clock.monotonic()))
+        self._soon()
+
+    def _soon(self) -> None:
+        # From an engine's event: the engine is asked again only after it has finished telling.
+        self._alarm.set(self._clock.monotonic())
+
+    def _take_groups(self, gone: Iterable[str]) -> None:
+        now = self._clock.monotonic()
+        gone = set(gone)
+        before, self._registrations = self._registrations, {}
+        for table in self._setup.config.groups:
+            registration = before.pop(table.id, None)
+            if registration is None:
+                registration = self._registration(table)
+            else:
+                registration.change_servers(table.key_servers, self._retry(), registration.asking in gone, now)
+            self._registrations[table.id] = registration
+        for removed in before.values():
+            self._elapsed_s.pop(removed.group, None)
+            self._reconciler.retire(removed.forget(now))
+
+    def _drop_unauthorized(self) -> None:
+        """Let go of GSAs that the key servers' entries, as they are now, would not have allowed."""
+        entries = [setup.entry for setup in self._setup.servers.values()]
+        for registration in self._registrations.values():
+            held = registration.held
+            if held is None:
+                continue
+            if not any(held.gcks in entry.identities and not entry.refusals(held) for entry in entries):
+                log.warning("SAs dropped, the configuration allows them no more", group=held.group, gcks=held.gcks)
+                self._reconciler.retire(registration.forget(self._clock.monotonic()))
+
+    # Data path
+
+    def _held(self) -> Mapping[GroupId, GroupSA]:
+        return {
+            group: registration.held
+            for group, registration in self._registrations.items()
+            if registration.held is not None
+        }
+
+    def _on_pass(self, done: Pass) -> None:
+        self._last_pass = done
+
+    async def _watch(self) -> None:
+        async for event in self._datapath.events():
+            now = self._clock.monotonic()
+            match event:
+                case SaExpired(key=key, hard=hard):
+                    log.info("SA worn out" if hard else "SA near its end", sa=key)
+                    group = self._group_of_sa(key)
+                    if group is not None and hard:
+                        self._registrations[group].wear_out(key.protocol, key.spi, key.destination, now)
+                    self._hint(group, now)
+                case FirstPacket(flow=flow, reqid=reqid):
+                    log.debug("a packet waits for an SA", flow=flow)
+                    self._hint(self._group_of_reqid(reqid), now)
+                case _:
+                    log.info("data path changed", event=event)
+            self._reconciler.wanted()
+
+    def _hint(self, group: GroupId | None, now: float) -> None:
+        if group is not None:
+            self._registrations[group].hint(now)
+            self._advance()
+
+    def _group_of_sa(self, key: SadKey) -> GroupId | None:
+        def is_it(sa: DataSA) -> bool:
+            return (sa.flow.destination.ip, sa.spi, sa.protocol) == (key.destination, key.spi, key.protocol)
+
+        return next((group for group, held in self._held().items() if any(map(is_it, held.data))), None)
+
+    def _group_of_reqid(self, reqid: int) -> GroupId | None:
+        gspd = self._setup.gspd()
+        return next((group for group in self._registrations if gspd.reqid(group) == reqid), None)
+
+    async def _follow_interfaces(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            self._joins.refresh()
+
+    # Control socket
+
+    async def _open_control(self, path: Path, group: str | None) -> None:
+        commands = {"status": self._status, "groups": self._groups, "sas": self._sas, "policies": self._policies}
+        control = ControlServer(path, commands, group=group)
+        await control.start()
+        self._control = control
+
+    def _instants(self) -> Instants:
+        return Instants(self._clock.monotonic(), self._clock.utc())
+
+    def _group_rows(self) -> list[dict[str, Any]]:
+        instants = self._instants()
+        return [self._group_row(table, self._registrations[table.id], instants) for table in self._setup.config.groups]
+
+    def _group_row(self, table: GroupTable, registration: Registration, instants: Instants) -> dict[str, Any]:
+        memberships = memberships_of(table)
+        done = self._last_pass
+        return group_row(
+            table,
+            registration,
+            instants,
+            installed=not done.failures and done.held.get(table.id) is registration.held,
+            joined=all(map(self._joins.holds, memberships)) if memberships else None,
+            elapsed_s=self._elapsed_s.get(table.id),
+            problems=[str(refusal) for refusal in done.refusals if refusal.group == table.id],
+        )
+
+    async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "daemon": "gmd",
+            "release": version("mcastsec"),
+            "configuration": str(self._path),
+            "identity": str(self._setup.config.identity.identity),
+            "esp": sorted(self._capabilities.esp) if self._capabilities is not None else [],
+            "key_servers": [key_server_row(name, server) for name, server in self._key_servers.servers.items()],
+            "groups": self._group_rows(),
+            "problems": list(self._last_pass.failures),
+        }
+
+    async def _groups(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self._group_rows()
+
+    async def _sas(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        actual, tables = await self._datapath.current(), self._setup.config.groups
+        return sa_rows(actual, self._setup.gspd(), tables, self._held(), self._instants())
+
+    async def _policies(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        actual, tables = await self._datapath.current(), self._setup.config.groups
+        return policy_rows(actual, self._setup.gspd(), tables)

@@ -1,0 +1,122 @@
+"""From gmd.toml to what gmd runs with: credentials, GPAD entries and GSPD. `gmctl check` takes the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from netaddr import IPAddress
+
+from agent.config.certificates import key_pair, trust_anchors
+from agent.config.loader import ConfigErrors, load
+from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop
+from agent.errors import ConfigError
+from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
+from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Suite
+from agent.gdoi.settings import MemberSettings
+from agent.gsa.gpad import GpadEntry
+from agent.gsa.gspd import GroupPolicy, Gspd
+from agent.gsa.identity import Identity
+from agent.member.joins import Membership, own_addresses
+from agent.wire.endpoint import Endpoint
+
+__all__ = ["ServerSetup", "Setup", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSetup:
+    """One key server: where it is, who we are to it, how it proves itself, and what it may give.
+
+    `table` and `own` are what makes two of them equal; the rest follows from them.
+    """
+
+    table: KeyServerTable
+    own: Identity
+    entry: GpadEntry
+    credentials: StaticCredentials = field(compare=False, repr=False)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        return Endpoint(self.table.address, self.table.port)
+
+    def settings(self, local: Endpoint) -> MemberSettings:
+        """What a MemberEngine is set up with, sending from `local`."""
+        suites = tuple(Suite.parse(str(suite)) for suite in self.table.phase1) or DEFAULT_SUITES
+        return MemberSettings(self.endpoint, local, self.own, suites)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A whole configuration, ready to run with. `servers` by name."""
+
+    path: Path
+    config: MemberConfig
+    servers: Mapping[str, ServerSetup]
+
+    def gspd(self) -> Gspd:
+        """The GSPD of the configured groups, with this host's addresses as they are now."""
+        return Gspd([_policy(table) for table in self.config.groups])
+
+    def gspd_after_stop(self) -> Gspd:
+        """What a clean stop leaves to be blocked."""
+        return Gspd([_policy(table) for table in self.config.groups if table.on_stop is OnStop.BLOCK])
+
+    def memberships(self) -> tuple[Membership, ...]:
+        """What is to be joined."""
+        return tuple(membership for table in self.config.groups for membership in memberships_of(table))
+
+
+def memberships_of(table: GroupTable) -> tuple[Membership, ...]:
+    """What one group wants joined."""
+    if not table.join or table.interface is None:
+        return ()
+    return tuple(dict.fromkeys(Membership.of_flow(table.interface, flow) for flow in table.flows))
+
+
+def prepare(path: Path) -> Setup:
+    """Read, check and turn a file into a Setup. Raises ConfigErrors with every fault found."""
+    config = load(path, MemberConfig)
+    faults: list[ConfigError] = []
+    servers: dict[str, ServerSetup] = {}
+    own = config.identity.identity
+    for index, table in enumerate(config.key_servers):
+        try:
+            servers[table.name] = ServerSetup(table, own, _gpad_entry(config, table), _credentials(table))
+        except ValueError as error:
+            faults.append(ConfigError(str(path), f"[key_servers[{index}]]", str(error)))
+    if faults:
+        raise ConfigErrors(f"{path} has faults", faults)
+    return Setup(path, config, MappingProxyType(servers))
+
+
+def _gpad_entry(config: MemberConfig, table: KeyServerTable) -> GpadEntry:
+    return GpadEntry(
+        name=table.name,
+        identities=(table.identity.identity,),
+        groups=frozenset(table.groups),
+        flows=config.gpad_flows(table),
+        transforms=frozenset(table.transforms),
+        max_lifetime_s=table.max_lifetime_s,
+        modes=frozenset(table.modes),
+    )
+
+
+def _credentials(table: KeyServerTable) -> StaticCredentials:
+    if table.psk_file is not None:
+        return StaticCredentials({table.address: PeerKey(table.psk_file.content)})
+    if table.certificate is None or table.private_key is None or table.trust_anchors is None:
+        raise ValueError("neither a pre-shared key nor a certificate")  # the schema sees to it
+    own = key_pair(table.certificate, table.private_key)
+    kind = own.signer.algorithm.value.partition("-")[0]
+    if kind != table.method.value:
+        raise ValueError(f'{table.certificate.path} has a key for "{kind}", but method is "{table.method.value}"')
+    certificate = OwnCertificate(own.chain, own.signer)
+    return StaticCredentials(own_certificate=certificate, anchors=trust_anchors(table.trust_anchors))
+
+
+def _policy(table: GroupTable) -> GroupPolicy:
+    addresses: tuple[IPAddress, ...] = own_addresses(table.interface, table.flows)
+    return GroupPolicy(table.id, table.role, table.flows, addresses)

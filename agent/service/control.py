@@ -1,0 +1,227 @@
+"""The control socket: how gmctl and gckctl ask a running daemon.
+
+A UNIX stream socket carries one JSON object a line. Request: `{"version": 1, "command": "status", "arguments": {}}`.
+Answer: `{"version": 1, "result": ...}` or `{"version": 1, "error": "..."}`. The socket has mode 0660; beside that the
+peer's credentials are checked: root, the daemon's own user, and members of the socket's group may ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import grp
+import json
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from agent.errors import AgentError, LocalError
+from agent.logs import get_logger
+
+__all__ = ["SCHEMA_VERSION", "Command", "ControlServer", "ask"]
+
+SCHEMA_VERSION: Final = 1
+"""Raised when an answer's meaning changes; new keys alone do not raise it."""
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
+"""Answers one command: arguments in, a value of JSON's types out. An AgentError becomes the answer's error."""
+
+_MAX_REQUEST: Final = 64 * 1024
+_MAX_ANSWER: Final = 16 * 1024 * 1024
+_MAX_CLIENTS: Final = 16
+_IDLE_S: Final = 10.0
+_MODE: Final = 0o660
+_SO_PEERGROUPS: Final = 59  # asm-generic/socket.h; the socket module has no name for it
+_MAX_GROUPS: Final = 1024
+
+log = get_logger(__name__)
+
+
+class ControlServer:
+    """Answers commands on one socket, until `close`. Clients, request sizes and idle times are bounded."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command], *, group: str | None = None) -> None:
+        """`commands` by name; `group` is the UNIX group whose members may ask too, the process's own when None."""
+        self._path = path
+        self._commands = commands
+        self._group = group
+        self._gid = os.getegid()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Open the socket. Raises LocalError when another daemon answers there, or the path cannot be used."""
+        if self._group is not None:
+            self._gid = _gid(self._group)
+        bound = _listen(self._path)
+        try:
+            if self._group is not None:
+                os.chown(self._path, -1, self._gid)
+            self._path.chmod(_MODE)
+        except OSError as error:
+            bound.close()
+            raise _unusable(self._path, error) from error
+        self._server = await asyncio.start_unix_server(self._accept, sock=bound, limit=_MAX_REQUEST)
+
+    async def close(self) -> None:
+        """Stop answering and remove the socket."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for client in tuple(self._clients):
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:  # a callback of the server always runs in a task
+            return
+        self._clients.add(task)
+        try:
+            refusal = self._refusal(writer.get_extra_info("socket"))
+            if refusal is not None:
+                await _write(writer, {"error": refusal})
+            else:
+                await self._converse(reader, writer)
+        except (ConnectionError, TimeoutError, asyncio.LimitOverrunError, ValueError) as error:
+            log.debug("control client dropped", reason=type(error).__name__)
+        except asyncio.CancelledError:
+            # Ours, from close(): the streams' own callback would report a cancelled task as a fault.
+            pass
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    def _refusal(self, peer: socket.socket) -> str | None:
+        if len(self._clients) > _MAX_CLIENTS:
+            return "too many clients at once: try again"
+        _, uid, gid = struct.unpack("=iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid in (0, os.geteuid()) or self._gid in (gid, *_peer_groups(peer)):
+            return None
+        log.warning("control client refused", uid=uid)
+        return "not allowed: run as root, as the daemon's user, or as a member of the socket's group"
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await asyncio.wait_for(reader.readline(), _IDLE_S):
+            await _write(writer, await self._answer(line))
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+        except ValueError:
+            return {"error": "the request is no JSON object"}
+        if not isinstance(request, dict) or request.get("version") != SCHEMA_VERSION:
+            return {"error": f"this daemon speaks version {SCHEMA_VERSION}: use the tool of the same release"}
+        name, arguments = request.get("command"), request.get("arguments", {})
+        command = self._commands.get(name) if isinstance(name, str) else None
+        if command is None:
+            return {"error": f"unknown command; known: {', '.join(sorted(self._commands))}"}
+        if not isinstance(arguments, dict):
+            return {"error": "arguments are a JSON object"}
+        try:
+            return {"result": await command(arguments)}
+        except AgentError as error:
+            return {"error": str(error)}
+
+
+def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = 10.0) -> Any:
+    """The answer of the daemon at `path`. Raises LocalError when it does not run, refuses, or answers with an error."""
+    request = {"version": SCHEMA_VERSION, "command": command, "arguments": dict(arguments or {})}
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(timeout_s)
+            client.connect(str(path))
+            client.sendall(json.dumps(request).encode() + b"\n")
+            with client.makefile("rb") as answers:
+                line = answers.readline(_MAX_ANSWER)
+    except OSError as error:
+        raise _no_daemon(path, error) from error
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        message = f"{path} gave no answer: look at the daemon's log"
+        raise LocalError(message, exit_status=os.EX_PROTOCOL) from None
+    if "error" in answer:
+        raise LocalError(str(answer["error"]), exit_status=os.EX_UNAVAILABLE)
+    if answer.get("version") != SCHEMA_VERSION:
+        raise LocalError(f"{path} answers in another version: use its own release", exit_status=os.EX_PROTOCOL)
+    return answer["result"]
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:
+    writer.write(json.dumps({"version": SCHEMA_VERSION, **answer}).encode() + b"\n")
+    await asyncio.wait_for(writer.drain(), _IDLE_S)
+
+
+def _listen(path: Path) -> socket.socket:
+    fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)  # nobody else connects between bind and chmod
+    try:
+        _remove_stale(path)
+        fresh.bind(str(path))
+        fresh.listen(_MAX_CLIENTS)
+    except LocalError:
+        fresh.close()
+        raise
+    except OSError as error:
+        fresh.close()
+        raise _unusable(path, error) from error
+    finally:
+        os.umask(before)
+    return fresh
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a daemon that is gone; one that answers, or a file that is no socket, stays."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise LocalError(f"{path} is no socket: remove it, or set another control_socket", exit_status=os.EX_CANTCREAT)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        if client.connect_ex(str(path)) != errno.ECONNREFUSED:
+            message = f"{path} is served by a daemon that runs: stop it, or set another control_socket"
+            raise LocalError(message, exit_status=os.EX_UNAVAILABLE)
+    path.unlink()
+
+
+def _unusable(path: Path, error: OSError) -> LocalError:
+    message = (
+        f"control socket {path}: {os.strerror(error.errno or 0)}: set control_socket to a folder of the daemon's user"
+    )
+    return LocalError(message, exit_status=os.EX_CANTCREAT)
+
+
+def _no_daemon(path: Path, error: OSError) -> LocalError:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        message = f"{path}: permission denied: run as root, or as a member of the socket's group"
+        return LocalError(message, exit_status=os.EX_NOPERM)
+    if isinstance(error, TimeoutError):
+        return LocalError(f"{path} does not answer: look at the daemon's log", exit_status=os.EX_TEMPFAIL)
+    return LocalError(
+        f"no daemon answers at {path}: start it, or name its socket with --socket", exit_status=os.EX_UNAVAILABLE
+    )
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        message = f"there is no group {group}: create it, or change control_group"
+        raise LocalError(message, exit_status=os.EX_NOUSER) from None
+
+
+def _peer_groups(peer: socket.socket) -> tuple[int, ...]:
+    try:
+        octets = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+    except OSError:
+        return ()  # more groups than we ask for: then the primary group alone counts
+    return struct.unpack(f"={len(octets) // 4}I", octets)

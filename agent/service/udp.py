@@ -1,0 +1,200 @@
+"""UDP ports for engines: datagrams with the local address they came to, and answers from that same address.
+
+IPv4 and IPv6 have one socket each; IP_PKTINFO and IPV6_PKTINFO (RFC 3542 6) tell and set the local address, so a host
+with several addresses answers from the one that was asked, which Phase 1 needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from netaddr import IPAddress
+
+from agent.errors import LocalError
+from agent.logs import RateLimit, get_logger
+from agent.wire.endpoint import Datagram, Endpoint
+
+__all__ = ["DatagramPort", "Receiver"]
+
+Receiver = Callable[[bytes, Endpoint, Endpoint], None]
+"""What is called with a datagram, the peer's endpoint and the local one."""
+
+_MAX_DATAGRAM: Final = 65535
+_PER_WAKE: Final = 64
+"""Datagrams taken in one turn of the loop, so that a flood leaves time for everything else."""
+_IP_PKTINFO: Final = 8  # linux/in.h; the socket module has no name for it
+_ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("=16sI"))
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """How one address family tells and sets a datagram's local address.
+
+    `layout`: struct in_pktinfo or in6_pktinfo; `address_field`: which of its fields holds the address.
+    """
+
+    version: Literal[4, 6]
+    number: socket.AddressFamily
+    level: int
+    receive_option: int
+    message: int
+    layout: struct.Struct
+    address_field: int
+
+
+_FAMILIES: Final[dict[int, _Family]] = {
+    # Interface index, local address (the source when sending), destination of the header.
+    4: _Family(4, socket.AF_INET, socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTINFO, struct.Struct("=I4s4s"), 1),
+    # Address, interface index.
+    6: _Family(
+        6,
+        socket.AF_INET6,
+        socket.IPPROTO_IPV6,
+        socket.IPV6_RECVPKTINFO,
+        socket.IPV6_PKTINFO,
+        struct.Struct("=16sI"),
+        0,
+    ),
+}
+
+
+@dataclass(slots=True)
+class DatagramPort:
+    """The sockets of one UDP port, one for each address given. Use as `with DatagramPort.bind(...)`.
+
+    `dropped`: datagrams that could not be sent; retransmission is the engine's, so nothing queues here.
+    """
+
+    _sockets: dict[int, list[tuple[socket.socket, IPAddress]]]
+    dropped: int = 0
+    _noise: RateLimit = field(default_factory=RateLimit)
+
+    @classmethod
+    def bind(cls, addresses: Iterable[IPAddress], port: int) -> DatagramPort:
+        """Bind each address; port 0 lets the kernel choose, per socket.
+
+        Raises LocalError (EX_UNAVAILABLE, EX_NOPERM, EX_OSERR) with the next step.
+        """
+        opened: dict[int, list[tuple[socket.socket, IPAddress]]] = {}
+        try:
+            for address in addresses:
+                opened.setdefault(address.version, []).append((_bound(address, port), address))
+        except LocalError:
+            for endpoint_socket, _ in (pair for pairs in opened.values() for pair in pairs):
+                endpoint_socket.close()
+            raise
+        return cls(opened)
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints as bound, with the ports the kernel chose."""
+        return [
+            Endpoint(address, bound.getsockname()[1]) for pairs in self._sockets.values() for bound, address in pairs
+        ]
+
+    def start(self, receiver: Receiver) -> None:
+        """Hand every datagram that comes to `receiver`, in the running loop, until `close`."""
+        loop = asyncio.get_running_loop()
+        for version, pairs in self._sockets.items():
+            for bound, _ in pairs:
+                loop.add_reader(bound, self._drain, bound, _FAMILIES[version], receiver)
+
+    def send(self, datagram: Datagram) -> None:
+        """Send without waiting, from `datagram.source` where it is specific. What the kernel refuses is counted."""
+        family = _FAMILIES[datagram.to.address.version]
+        sender = self._sender(datagram)
+        if sender is None:
+            self._refused(datagram, f"no socket for IPv{datagram.to.address.version}: check the listen addresses")
+            return
+        source = datagram.source.address
+        ancillary = []
+        if source.version == datagram.to.address.version and int(source):
+            fields = (0, source.packed, bytes(4)) if source.version == 4 else (source.packed, 0)
+            ancillary.append((family.level, family.message, family.layout.pack(*fields)))
+        try:
+            sender.sendmsg([datagram.payload], ancillary, 0, (str(datagram.to.address), datagram.to.port))
+        except OSError as error:
+            self._refused(datagram, os.strerror(error.errno or 0))
+
+    def close(self) -> None:
+        """Close the sockets; safe to call twice."""
+        for bound, _ in (pair for pairs in self._sockets.values() for pair in pairs):
+            if bound.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(bound)
+                bound.close()
+        self._sockets.clear()
+
+    def _sender(self, datagram: Datagram) -> socket.socket | None:
+        pairs = self._sockets.get(datagram.to.address.version, [])
+        for bound, address in pairs:
+            if address == datagram.source.address:
+                return bound
+        return next((bound for bound, address in pairs if not int(address)), pairs[0][0] if pairs else None)
+
+    def _refused(self, datagram: Datagram, reason: str) -> None:
+        self.dropped += 1
+        held = self._noise.admit(datagram.to.address, asyncio.get_running_loop().time())
+        if held is not None:
+            log.warning("datagram not sent", peer=datagram.to, reason=reason, repeated=held or None)
+
+    def _drain(self, bound: socket.socket, family: _Family, receiver: Receiver) -> None:
+        for _ in range(_PER_WAKE):
+            try:
+                payload, ancillary, _flags, name = bound.recvmsg(_MAX_DATAGRAM, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # An ICMP error of an earlier datagram surfaces here; the engine's retransmission deals with it.
+                log.debug("socket error", reason=os.strerror(error.errno or 0))
+                return
+            here = bound.getsockname()
+            local = _local_address(family, ancillary) or IPAddress(here[0])
+            receiver(payload, Endpoint(IPAddress(name[0].partition("%")[0]), name[1]), Endpoint(local, here[1]))
+
+
+def _local_address(family: _Family, ancillary: Iterable[tuple[int, int, bytes]]) -> IPAddress | None:
+    for level, kind, data in ancillary:
+        if (level, kind) == (family.level, family.message) and len(data) >= family.layout.size:
+            octets = family.layout.unpack_from(data)[family.address_field]
+            return IPAddress(int.from_bytes(octets), family.version)
+    return None
+
+
+_NEXT_STEPS: Final[dict[int, tuple[str, int]]] = {
+    errno.EADDRINUSE: ("is in use: stop the other program, or set another port", os.EX_UNAVAILABLE),
+    errno.EADDRNOTAVAIL: ("is no address of this host: correct the listen address", os.EX_CONFIG),
+    errno.EACCES: ("needs CAP_NET_BIND_SERVICE: grant it, or set a port above 1023", os.EX_NOPERM),
+    errno.EAFNOSUPPORT: ("is of a family this kernel lacks: remove the address", os.EX_OSERR),
+}
+
+
+def _bound(address: IPAddress, port: int) -> socket.socket:
+    family = _FAMILIES[address.version]
+    try:
+        fresh = socket.socket(family.number, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise _refusal(address, port, error) from error
+    try:
+        if address.version == 6:
+            fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        fresh.setsockopt(family.level, family.receive_option, 1)
+        fresh.bind((str(address), port))
+    except OSError as error:
+        fresh.close()
+        raise _refusal(address, port, error) from error
+    return fresh
+
+
+def _refusal(address: IPAddress, port: int, error: OSError) -> LocalError:
+    step, status = _NEXT_STEPS.get(error.errno or 0, (f"cannot be bound: {error.strerror}", os.EX_OSERR))
+    where = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return LocalError(f"UDP {where} {step}", exit_status=status)

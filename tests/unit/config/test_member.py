@@ -1,0 +1,156 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+import agent.config
+from agent.config.loader import ConfigErrors, load
+from agent.config.member import AuthenticationMethod, MemberConfig, OnStop
+from agent.gsa.flow import Flow
+from agent.gsa.role import Role
+from agent.logs import LogFormat
+
+Writer: TypeAlias = Callable[[str], Path]
+
+EXAMPLE = Path(agent.config.__file__).parent / "examples" / "gmd.toml"
+
+SMALL = """
+[identity]
+type = "fqdn"
+value = "gm.example"
+[[key_servers]]
+name = "ks1"
+address = "192.0.2.1"
+identity = { type = "fqdn", value = "ks1.example" }
+psk_file = "psk"
+groups = [1234, 1235]
+transforms = ["aes-gcm-16-128"]
+[[groups]]
+id = 1234
+name = "video"
+key_servers = ["ks1"]
+role = "receiver"
+traffic = [{ destination = "239.1.1.1" }]
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Writer:
+    def write(text: str) -> Path:
+        for name in ("psk", "key"):
+            (tmp_path / name).write_text("secret")
+            (tmp_path / name).chmod(0o600)
+        (tmp_path / "pem").write_text("pem")
+        path = tmp_path / "gmd.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def faults(path: Path) -> dict[str, str]:
+    with pytest.raises(ConfigErrors) as caught:
+        load(path, MemberConfig)
+    return {fault.key: fault.message for fault in caught.value.faults}
+
+
+def test_the_example_loads(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path)
+    for name in ("ks1.psk", "receiver1.key", "receiver1.pem", "ca.pem"):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(0o600)
+    config = load(tmp_path / "gmd.toml", MemberConfig)
+    assert [server.method for server in config.key_servers] == [AuthenticationMethod.PSK, AuthenticationMethod.ECDSA]
+    assert [group.name for group in config.groups] == ["video", "telemetry"]
+    assert config.groups[0].join
+    assert config.gpad_flows(config.key_server("ks2")) == config.groups[0].flows
+
+
+def test_what_is_left_out_has_its_default(write: Writer) -> None:
+    config = load(write(SMALL), MemberConfig)
+    server, group = config.key_servers[0], config.groups[0]
+    assert (config.gmd.port, config.gmd.retry_first_s, config.gmd.retry_most_s) == (0, 2, 300)
+    assert (server.port, server.method, server.phase1) == (848, AuthenticationMethod.PSK, ())
+    assert (group.role, group.join, group.on_stop, group.interface) == (Role.RECEIVER, False, OnStop.BLOCK, None)
+    assert config.gpad_flows(server) == (Flow.parse("239.1.1.1"),)
+    assert config.gmd.log_form is LogFormat.default()
+
+
+def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
+    text = SMALL.replace("transforms =", 'flows = [{ destination = "239.1.0.0/16" }]\ntransforms =')
+    config = load(write(text), MemberConfig)
+    assert config.gpad_flows(config.key_servers[0]) == (Flow.parse("239.1.0.0/16"),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "says"),
+    [
+        ('psk_file = "psk"\n', "", "[key_servers[0]]", "missing: psk_file"),
+        (
+            'psk_file = "psk"\n',
+            'psk_file = "psk"\ncertificate = "pem"\n',
+            "[key_servers[0]]",
+            "not allowed: certificate",
+        ),
+        (
+            'psk_file = "psk"\n',
+            'method = "rsa"\npsk_file = "psk"\ncertificate = "pem"\n',
+            "[key_servers[0]]",
+            "missing: private_key, trust_anchors; not allowed: psk_file",
+        ),
+        ("groups = [1234, 1235]", "groups = 7", "[key_servers[0]].groups", "an array, got 7"),
+        ('["ks1"]', '["ks1", "ks9"]', "[groups[0]].key_servers[1]", "one of the key servers ks1, got ks9"),
+        ("[1234, 1235]", "[1235]", "[groups[0]].key_servers[0]", "does not list group 1234"),
+        ('role = "receiver"', 'role = "boss"', "[groups[0]].role", 'one of "sender", "receiver", "both", got "boss"'),
+        ('role = "receiver"', 'role = "receiver"\njoin = true', "[groups[0]]", "needs interface"),
+        (
+            'role = "receiver"',
+            'role = "sender"\njoin = true\ninterface = "eth0"',
+            "[groups[0]]",
+            "role is sender",
+        ),
+        (
+            'role = "receiver"\ntraffic = [{ destination = "239.1.1.1" }]',
+            'role = "receiver"\njoin = true\ninterface = "eth0"\ntraffic = [{ destination = "239.1.1.0/24" }]',
+            "[groups[0]]",
+            "one address each",
+        ),
+        ('"239.1.1.1"', '"192.0.2.9"', "[groups[0].traffic[0]]", "multicast"),
+        ("[identity]", "[gmd]\nretry_first_s = 9\nretry_most_s = 8\n[identity]", "[gmd]", "at most retry_most_s, 8"),
+    ],
+)
+def test_contradictions_are_told(write: Writer, old: str, new: str, key: str, says: str) -> None:
+    assert old in SMALL
+    found = faults(write(SMALL.replace(old, new)))
+    assert list(found) == [key]
+    assert says in found[key]
+
+
+def test_names_identifiers_and_endpoints_are_used_once(write: Writer) -> None:
+    server = SMALL[SMALL.index("[[key_servers]]") : SMALL.index("[[groups]]")]
+    group = SMALL[SMALL.index("[[groups]]") :].replace("239.1.1.1", "239.1.1.2")
+    found = faults(write(SMALL.replace("[[groups]]", server + "[[groups]]", 1) + group))
+    assert found == {
+        "[key_servers[0]].name": "used 2 times, once is allowed, got ks1",
+        "[key_servers[1]].name": "used 2 times, once is allowed, got ks1",
+        "[key_servers[1]]": "has the address and port of key_servers[0]: each key server has its own",
+        "[groups[0]].name": "used 2 times, once is allowed, got video",
+        "[groups[1]].name": "used 2 times, once is allowed, got video",
+        "[groups[0]].id": "used 2 times, once is allowed, got 1234",
+        "[groups[1]].id": "used 2 times, once is allowed, got 1234",
+    }
+
+
+def test_two_groups_do_not_share_packets(write: Writer) -> None:
+    group = SMALL[SMALL.index("[[groups]]") :].replace("1234", "1235").replace("video", "audio")
+    wider = group.replace('"239.1.1.1"', '"239.1.0.0/16"')
+    found = faults(write(SMALL + wider))
+    assert list(found) == ["[groups[1].traffic[0]]"]
+    assert "overlaps the traffic any -> 239.1.1.1/32 of groups[0]" in found["[groups[1].traffic[0]]"]
+
+
+def test_faults_of_values_hide_none_between_tables(write: Writer) -> None:
+    found = faults(write(SMALL.replace('["ks1"]', '["ks9"]').replace("239.1.1.1", "nowhere")))
+    assert set(found) == {"[groups[0].traffic[0]]", "[groups[0]].key_servers[0]"}

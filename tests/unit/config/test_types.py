@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from agent.config.types import PHASE1_SUITES, FlowTable, GroupNumber, Name, Phase1SuiteName, TransformName
+from agent.gdoi.isakmp.policy import Suite
+from agent.gsa.algorithms import Transform
+
+
+@pytest.mark.parametrize("name", list(PHASE1_SUITES))
+def test_every_suite_that_may_be_configured_is_one_phase_1_knows(name: Any) -> None:
+    assert str(Suite.parse(name)) == name
+    assert str(TypeAdapter(Phase1SuiteName).validate_python(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"destination": "239.1.1.1"}, "any -> 239.1.1.1/32"),
+        ({"destination": "ff3e::/32", "source": "2001:db8::1"}, "2001:db8::1/128 -> ff3e::/32"),
+        (
+            {"destination": "239.1.1.1", "protocol": "udp", "port": 5000, "source_port": 7},
+            "any -> 239.1.1.1/32 proto 17 sport 7 dport 5000",
+        ),
+        ({"destination": "239.1.1.1", "protocol": 50}, "any -> 239.1.1.1/32 proto 50"),
+    ],
+)
+def test_flows(table: dict[str, Any], text: str) -> None:
+    assert str(FlowTable.model_validate(table).flow) == text
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"destination": "239.1.1.1/24"},
+        {"destination": "239.1.1.1", "source": "2001:db8::1"},
+        {"destination": "239.1.1.1", "protocol": "smtp"},
+        {"destination": "239.1.1.1", "protocol": True},
+        {"destination": "239.1.1.1", "protocol": 256},
+        {"destination": "239.1.1.1", "port": 1},
+        {"destination": "239.1.1.1", "protocol": "udp", "port": 0},
+        {"destination": 7},
+        {"source": "any"},
+    ],
+)
+def test_wrong_flows(table: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        FlowTable.model_validate(table)
+
+
+@pytest.mark.parametrize("name", ["ks1", "a", "A.b_c-d", "1" * 63])
+def test_names(name: Any) -> None:
+    assert TypeAdapter(Name).validate_python(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "a\n", "ü", "1" * 64, 7])
+def test_wrong_names(name: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**32, True, "7", 1.0])
+def test_wrong_group_numbers(number: object) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(GroupNumber).validate_python(number)
+
+
+def test_transforms_go_by_name() -> None:
+    assert TypeAdapter(TransformName).validate_python("aes-gcm-16-256") == Transform.parse("aes-gcm-16-256")

@@ -1,0 +1,81 @@
+"""For the key server's tests: a clock that is set by hand, octets that never repeat, a group."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+
+from agent.gcks.policy import GroupPolicy, TekPolicy
+from agent.gcks.schedule import Renewal
+from agent.gsa.algorithms import Transform
+from agent.gsa.flow import Flow
+from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.role import Role
+
+
+class FakeClock:
+    """Both clocks under the test's hand; `advance` moves both, `set_wall` the wall clock alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.wall = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def utc(self) -> datetime:
+        return datetime.fromtimestamp(self.wall, UTC)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.wall += seconds
+
+    def set_wall(self, by_seconds: float) -> None:
+        self.wall += by_seconds
+
+
+class FakeEntropy:
+    """Octets that never repeat, the same in every run."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._stream = self._octets(seed)
+
+    @staticmethod
+    def _octets(seed: int) -> Iterator[int]:
+        block = seed
+        while True:
+            yield from hashlib.sha256(b"%d" % block).digest()
+            block += 1
+
+    def octets(self, count: int) -> bytes:
+        return bytes(next(self._stream) for _ in range(count))
+
+
+def name(text: str) -> Identity:
+    return Identity.parse(IdentityKind.FQDN, text)
+
+
+def tek_policy(
+    lifetime_s: float = 3600,
+    *,
+    transform: str = "aes-gcm-16-128",
+    destination: str = "239.1.1.1",
+    source: str = "any",
+    port: int = 5000,
+) -> TekPolicy:
+    flow = Flow.parse(destination, source, protocol=17, port=port)
+    return TekPolicy(flow, Transform.parse(transform), Renewal.of(lifetime_s))
+
+
+def video_group(*teks: TekPolicy) -> GroupPolicy:
+    """Group 1234: one sender, one receiver; one GCM flow unless told otherwise."""
+    members = {name("sender.example"): Role.SENDER, name("receiver.example"): Role.RECEIVER}
+    return GroupPolicy(GroupId.of_number(1234), "video", teks or (tek_policy(),), members)
+
+
+async def until(met: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something holds that another task, a thread or the disk brings about."""
+    while not await met():  # noqa: ASYNC110  # what is waited for tells nobody
+        await asyncio.sleep(0.01)

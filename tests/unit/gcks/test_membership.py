@@ -1,0 +1,70 @@
+"""Authorization by Phase 1 identity, directions by role, SIDs."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.gcks.membership import MOST_SIDS, Denied, authorize, data_sas, direction, sid_count, sid_limit
+from agent.gcks.policy import GroupPolicy
+from agent.gcks.tek import make_tek
+from agent.gsa.identity import GroupId
+from agent.gsa.role import Role
+from agent.gsa.sa import Direction
+from tests.unit.gcks.support import FakeEntropy, name, tek_policy, video_group
+
+VIDEO = GroupId.of_number(1234)
+
+
+@pytest.mark.requirement("GDOI-3.1-03", "GDOI-3.1-04", "GDOI-7.2.6-01")
+def test_only_listed_identities_are_let_in() -> None:
+    groups = {VIDEO: video_group()}
+    assert authorize(groups, VIDEO, name("sender.example")) is Role.SENDER
+    assert authorize(groups, VIDEO, name("SENDER.example")) is Role.SENDER
+    denied = authorize(groups, VIDEO, name("stranger.example"))
+    assert denied == Denied(VIDEO, unknown_group=False)
+    assert isinstance(denied, Denied)
+    assert denied.text == "not a member of group 1234"
+
+
+def test_an_unknown_group_is_named() -> None:
+    denied = authorize({VIDEO: video_group()}, GroupId.of_number(9), name("sender.example"))
+    assert isinstance(denied, Denied)
+    assert denied.unknown_group
+    assert denied.text == "unknown group 9"
+
+
+@pytest.mark.parametrize(
+    ("roles", "role", "expected"),
+    [
+        ((Role.SENDER, Role.RECEIVER), Role.SENDER, Direction.SENDER_ONLY),
+        ((Role.SENDER, Role.RECEIVER), Role.RECEIVER, Direction.RECEIVER_ONLY),
+        ((Role.BOTH, Role.RECEIVER), Role.BOTH, Direction.SYMMETRIC),
+        ((Role.SENDER, Role.SENDER), Role.SENDER, Direction.SYMMETRIC),
+        ((Role.SENDER, Role.SENDER), Role.RECEIVER, Direction.SYMMETRIC),
+    ],
+)
+def test_direction(roles: tuple[Role, ...], role: Role, expected: Direction) -> None:
+    tek = tek_policy(transform="aes-cbc-128+hmac-sha2-256")
+    members = {name(f"m{number}.example"): each for number, each in enumerate(roles)}
+    assert direction(GroupPolicy(VIDEO, "g", (tek,), members), tek, role) is expected
+
+
+def test_data_sas_are_older_before_newer() -> None:
+    policy, entropy = video_group(), FakeEntropy()
+    (line,) = policy.teks
+    old = make_tek(VIDEO, line, None, now=0.0, entropy=entropy, used=set())
+    new = make_tek(VIDEO, line, old, now=3300.0, entropy=entropy, used={old.spi})
+    given = data_sas(policy, Role.RECEIVER, [(line, (old, new))])
+    assert [sa.spi for sa in given] == [old.spi, new.spi]
+    assert {sa.direction for sa in given} == {Direction.RECEIVER_ONLY}
+
+
+@pytest.mark.requirement("GDOI-3.5-02", "GDOI-5.6.4.4-01")
+def test_sids() -> None:
+    counter, cbc = video_group(), video_group(tek_policy(transform="aes-cbc-128+hmac-sha2-256"))
+    assert sid_count(counter, Role.SENDER, 0) == 1
+    assert sid_count(counter, Role.SENDER, 3) == 3
+    assert sid_count(counter, Role.BOTH, 60_000) == MOST_SIDS
+    assert sid_count(counter, Role.RECEIVER, 7) == 1
+    assert sid_count(cbc, Role.SENDER, 5) == 0
+    assert sid_limit() == 65536

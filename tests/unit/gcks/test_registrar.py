@@ -1,0 +1,347 @@
+"""Decisions over an engine's requests: who gets what, after the store has it; refusals with their causes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from netaddr import IPAddress
+
+from agent.gcks.database import Database, StoreError
+from agent.gcks.keeper import TekKeeper
+from agent.gcks.policy import GroupPolicy
+from agent.gcks.registrar import Registrar
+from agent.gcks.store import Store
+from agent.gdoi.events import (
+    Dropped,
+    KeyServerEvent,
+    MemberRefused,
+    MemberRegistered,
+    PeerSaid,
+    PhaseOneClosed,
+    PhaseOneEstablished,
+    PhaseOneFailed,
+    PullProven,
+    PullRequested,
+)
+from agent.gdoi.failures import FailureCause
+from agent.gdoi.offer import GroupOffer
+from agent.gdoi.settings import Refusal
+from agent.gsa.identity import GroupId, Identity
+from agent.gsa.role import Role
+from agent.gsa.sa import Direction
+from agent.wire.endpoint import Endpoint
+from tests.unit.gcks.support import FakeClock, FakeEntropy, name, tek_policy, video_group
+
+VIDEO = GroupId.of_number(1234)
+PEER = Endpoint(IPAddress("192.0.2.10"), 50_848)
+SENDER, RECEIVER, STRANGER = name("sender.example"), name("receiver.example"), name("stranger.example")
+
+
+class FakeEngine:
+    """Notes its answers; `gone` requests are not there any more."""
+
+    def __init__(self) -> None:
+        self.offers: dict[int, GroupOffer] = {}
+        self.refused: dict[int, Refusal] = {}
+        self.delivered: dict[int, tuple[int, ...]] = {}
+        self.gone: set[int] = set()
+
+    def offer(self, request: int, offer: GroupOffer, now: float) -> bool:
+        self.offers[request] = offer
+        return request not in self.gone
+
+    def refuse(self, request: int, refusal: Refusal, now: float) -> bool:
+        self.refused[request] = refusal
+        return request not in self.gone
+
+    def deliver(self, request: int, sids: Sequence[int], now: float) -> bool:
+        self.delivered[request] = tuple(sids)
+        return request not in self.gone
+
+
+class Desk:
+    """A registrar with a real keeper and store around it, and an engine that takes notes."""
+
+    def __init__(self, store: Store, clock: FakeClock, group: GroupPolicy) -> None:
+        self.engine, self.clock, self.store = FakeEngine(), clock, store
+        self.keeper = TekKeeper(store, clock, FakeEntropy())
+        self.turns = self.changes = 0
+        self.work: list[Awaitable[None]] = []
+        self.group = group
+        self.registrar = Registrar(
+            self.engine,
+            self.keeper,
+            store,
+            clock,
+            spawn=self.work.append,
+            turn=self._turn,
+            changed=self._changed,
+        )
+        self.adopt(group)
+
+    def _turn(self) -> None:
+        self.turns += 1
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def adopt(self, group: GroupPolicy) -> None:
+        self.registrar.adopt({group.group: group}, {SENDER: "sender", RECEIVER: "receiver"})
+
+    async def say(self, *events: KeyServerEvent) -> None:
+        for event in events:
+            self.registrar.handle(event)
+            while self.work:
+                await self.work.pop()
+
+    async def pull(self, request: int, who: Identity = SENDER, *, sids: int = 0) -> None:
+        await self.say(PullRequested(request, who, VIDEO, PEER), PullProven(request, who, VIDEO, PEER, sids))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[None]]], None]:
+    def run_body(body: Callable[[Desk], Awaitable[None]], group: GroupPolicy | None = None) -> None:
+        async def inside() -> None:
+            store = await Store.open(tmp_path / "gckd.db")
+            try:
+                desk = Desk(store, FakeClock(), group or video_group())
+                await desk.keeper.start({VIDEO: desk.group})
+                await body(desk)
+            finally:
+                await store.close()
+
+        asyncio.run(inside())
+
+    return run_body
+
+
+Run = Callable[..., None]
+
+
+@pytest.mark.requirement("GDOI-3.4-04", "GDOI-3.5-02")
+def test_a_member_gets_its_sas_and_a_fresh_sid_for_every_pull(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(desk: Desk) -> None:
+        caplog.set_level(logging.INFO)
+        await desk.pull(1)
+        (sa,) = desk.engine.offers[1].data
+        assert sa.direction is Direction.SENDER_ONLY
+        assert desk.engine.offers[1].sender_id_bits == 16
+        assert desk.engine.offers[1].activation_delay_s is None
+        assert desk.engine.delivered == {1: (0,)}
+        assert desk.turns == 1
+        await desk.pull(2, RECEIVER)
+        assert desk.engine.offers[2].data[0].direction is Direction.RECEIVER_ONLY
+        await desk.pull(3, sids=3)
+        assert desk.engine.delivered[3] == (2, 3, 4)
+        await desk.say(MemberRegistered(3, SENDER, VIDEO, PEER))
+        assert desk.registrar.counts["registered"] == 1
+        facts = caplog.records[-1].facts  # type: ignore[attr-defined]  # what FactLogger adds
+        assert facts["teks"] == f"0x{sa.spi:08x}"
+        assert facts["sids"] == "2,3,4"
+        assert facts["member"] == "sender"
+        assert not any(sa.cipher_key.reveal().hex() in str(record.__dict__) for record in caplog.records)
+
+    run(body)
+
+
+@pytest.mark.requirement("GDOI-3.2-01", "GDOI-7.2.5-04")
+def test_message_1_alone_changes_nothing_in_the_store(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        for request in range(5):
+            await desk.say(PullRequested(request, SENDER, VIDEO, PEER))
+        assert await desk.store.run(Database.sids_given, VIDEO) == 0
+        assert await desk.store.run(Database.registrations) == []
+
+    run(body)
+
+
+def test_a_cbc_group_gets_no_sids(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.pull(1, sids=4)
+        assert desk.engine.offers[1].sender_id_bits == 0
+        assert desk.engine.delivered == {1: ()}
+
+    run(body, video_group(tek_policy(transform="aes-cbc-128+hmac-sha2-256")))
+
+
+@pytest.mark.requirement("GDOI-3.4-01")
+def test_strangers_and_unknown_groups_are_refused_with_the_cause_in_the_log(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullRequested(1, STRANGER, VIDEO, PEER))
+        await desk.say(PullRequested(2, SENDER, GroupId.of_number(9), PEER))
+        assert desk.engine.refused == {1: Refusal.NOT_A_MEMBER, 2: Refusal.UNKNOWN_GROUP}
+        assert desk.engine.offers == {}
+        texts = [refused.text for refused in desk.registrar.refusals]
+        assert texts == [
+            "not a member of group 1234; add the identity to the group's members, if it is to be one",
+            "unknown group 9; check the group's id here and on the member",
+        ]
+        assert [record.facts["reason"] for record in caplog.records] == texts  # type: ignore[attr-defined]
+
+    run(body)
+
+
+@pytest.mark.requirement("MSA-4.2.1-04", "CTR-4-06", "5374:CTR-4-03")
+def test_renewal_is_offered_older_first_with_atd_and_dtd(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        desk.clock.advance(3240.0)
+        await desk.keeper.tick()
+        desk.clock.advance(10.0)
+        await desk.pull(1)
+        offer = desk.engine.offers[1]
+        old, new = offer.data
+        assert old.expires is not None
+        assert new.expires is not None
+        assert old.expires < new.expires
+        assert offer.activation_delay_s == 260
+        assert offer.deactivation_delay_s == 350
+        assert desk.engine.delivered == {1: (0,)}, "one SID for both SAs"
+
+    run(body)
+
+
+def test_without_a_tek_that_lives_the_member_may_try_again(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        desk.clock.advance(3599.5)
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}
+
+    run(body)
+
+
+def test_a_store_that_fails_gives_out_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(desk: Desk) -> None:
+        async def full(*_: object, **__: object) -> None:
+            raise StoreError("disk full")
+
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.store, "run", full)
+            await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.delivered == {}
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}
+        assert desk.turns == 1
+
+    run(body)
+
+
+@pytest.mark.requirement("GDOI-3.5-07", "CTR-4-05")
+def test_exhausted_sids_replace_the_teks_and_the_next_pull_gets_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(desk: Desk) -> None:
+        monkeypatch.setattr("agent.gcks.registrar.sid_limit", lambda: 2)
+        for request in (1, 2, 3):
+            await desk.pull(request)
+        assert desk.engine.delivered == {1: (0,), 2: (1,)}
+        assert desk.engine.refused == {3: Refusal.NO_POLICY}
+        assert desk.changes == 1
+        await desk.pull(4)
+        assert desk.engine.delivered[4] == (0,)
+        assert desk.engine.offers[4].data[0].spi != desk.engine.offers[3].data[0].spi
+
+    run(body)
+
+
+def test_an_offer_of_replaced_teks_is_not_delivered(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        await desk.keeper.replace(VIDEO, [sa.spi for sa in desk.engine.offers[1].data])
+        await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}
+        assert desk.engine.delivered == {}
+        assert await desk.store.run(Database.sids_given, VIDEO) == 0
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("members", "refusal"),
+    [({}, Refusal.NOT_A_MEMBER), ({SENDER: Role.RECEIVER}, Refusal.NO_POLICY)],
+)
+def test_who_lost_its_role_between_the_messages_gets_nothing(
+    run: Run, members: dict[Identity, Role], refusal: Refusal
+) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        desk.adopt(replace(desk.group, members=members))
+        await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {1: refusal}
+        assert desk.engine.delivered == {}
+
+    run(body)
+
+
+def test_message_3_of_an_offer_that_is_forgotten_is_refused(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullProven(7, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {7: Refusal.NO_POLICY}
+
+    run(body)
+
+
+def test_offers_whose_message_3_never_comes_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(desk: Desk) -> None:
+        monkeypatch.setattr("agent.gcks.registrar._MOST_OFFERS", 2)
+        for request in (1, 2, 3):
+            await desk.say(PullRequested(request, SENDER, VIDEO, PEER))
+        for request in (1, 3):
+            await desk.say(PullProven(request, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}
+        assert desk.engine.delivered == {3: (0,)}
+        await desk.say(MemberRegistered(1, SENDER, VIDEO, PEER))
+        assert desk.registrar.counts["registered"] == 1
+
+    run(body)
+
+
+def test_a_member_that_went_away_is_no_fault(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(desk: Desk) -> None:
+        caplog.set_level(logging.INFO)
+        desk.engine.gone = {1}
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}
+        desk.engine.gone = set()
+        await desk.say(PullRequested(2, SENDER, VIDEO, PEER))
+        desk.engine.gone = {2}
+        await desk.say(PullProven(2, SENDER, VIDEO, PEER, 0))
+        assert caplog.messages[-1] == "member went away before its keys"
+
+    run(body)
+
+
+def test_what_peers_do_is_told_and_counted_but_not_without_end(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(desk: Desk) -> None:
+        caplog.set_level(logging.INFO)
+        caplog.clear()
+        wrong_key = PhaseOneFailed(PEER, FailureCause.WRONG_KEY, "wrong pre-shared key?", SENDER)
+        await desk.say(
+            PhaseOneEstablished(PEER, SENDER, "psk", "aes", bytes(16)),
+            PhaseOneClosed(PEER, SENDER, "idle"),
+            MemberRefused(PEER, SENDER, VIDEO, 14, "flow outside its GPAD"),
+            *[wrong_key] * 50,
+            *[Dropped(PEER, "too short")] * 50,
+            *[PeerSaid(PEER, 24, "AUTHENTICATION-FAILED", authenticated=False)] * 50,
+        )
+        assert caplog.messages == [
+            "Phase 1 established",
+            "Phase 1 closed",
+            "member refused what it was offered",
+            "Phase 1 failed",
+            "datagram dropped",
+            "notify received",
+        ]
+        assert desk.registrar.counts["phase1_failed"] == 50
+        assert desk.registrar.counts["dropped"] == 50
+        assert [refused.text for refused in desk.registrar.refusals] == [
+            "flow outside its GPAD",
+            "wrong pre-shared key?",
+        ]
+
+    run(body)

@@ -1,0 +1,274 @@
+"""gckd's shell: start, reload, stop, and what gckctl is told; the engine is a stand-in that never hears anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.loader import ConfigErrors
+from agent.errors import LocalError
+from agent.gcks.database import StoreError
+from agent.gcks.service import KeyServer
+from agent.service.control import ask
+from agent.wire.endpoint import Datagram
+from tests.unit.gcks.support import FakeClock, FakeEntropy, until
+
+CONFIG = """
+[gckd]
+listen = ["127.0.0.1"]
+port = {port}
+control_socket = "gckd.sock"
+store = "gckd.db"
+[identity]
+type = "fqdn"
+value = "ks1.example"
+[[members]]
+name = "sender"
+identity = {{ type = "fqdn", value = "sender.example" }}
+address = "127.0.0.2"
+psk_file = "sender.psk"
+[[groups]]
+id = 1234
+name = "video"
+members = [{{ name = "sender", role = "sender" }}]
+[[groups.teks]]
+flow = {{ destination = "239.1.1.1", protocol = "udp", port = 5000 }}
+transform = "aes-gcm-16-128"
+lifetime_s = 20
+"""
+
+
+class SilentEngine:
+    """Takes the place of KeyServerEngine; counts what the shell does to it."""
+
+    def __init__(self, *_: object) -> None:
+        self.heard: list[bytes] = []
+        self.closed = False
+        self._out: list[Datagram] = []
+
+    def receive(self, datagram: bytes, peer: Any, local: Any, now: float) -> None:
+        self.heard.append(datagram)
+        self._out.append(Datagram(b"echo " + datagram, peer, local))
+
+    def fire(self, now: float) -> None:
+        raise AssertionError("there is no deadline")
+
+    def outgoing(self) -> list[Datagram]:
+        drained, self._out = self._out, []
+        return drained
+
+    def deadline(self) -> None:
+        return None
+
+    def events(self) -> list[object]:
+        return []
+
+    def close(self, now: float) -> None:
+        self.closed = True
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Host:
+    """A folder with a configuration, and a key server run on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock, self.port = folder, FakeClock(), free_port()
+        self.file = folder / "gckd.toml"
+        self.write(CONFIG)
+        (folder / "sender.psk").write_text("a key")
+        (folder / "sender.psk").chmod(0o600)
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text.format(port=self.port))
+
+    def run(self, body: Callable[[KeyServer], Awaitable[None]]) -> None:
+        async def inside() -> None:
+            server = KeyServer(self.file, clock=self.clock, entropy=FakeEntropy())
+            async with asyncio.TaskGroup() as tasks:
+                await server.start(tasks)
+                try:
+                    await body(server)
+                finally:
+                    await server.stop()
+
+        try:
+            asyncio.run(inside())
+        except* LocalError as group:
+            (error,) = group.exceptions
+            raised = error
+        else:
+            return
+        raise raised
+
+    async def renewed(self) -> bool:
+        return len(await self.ask("groups")) == 2
+
+    async def ask(self, command: str) -> Any:
+        return await asyncio.to_thread(ask, self.folder / "gckd.sock", command)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr("agent.gcks.service.KeyServerEngine", SilentEngine)
+    monkeypatch.setattr("agent.logs.configure", lambda _form: None)  # pytest keeps its own handlers
+    return Host(tmp_path)
+
+
+def test_what_gckctl_is_told(host: Host) -> None:
+    async def body(server: KeyServer) -> None:
+        status = await host.ask("status")
+        assert status["identity"] == "fqdn:ks1.example"
+        assert status["listening"] == [f"127.0.0.1:{host.port}"]
+        assert (status["groups"], status["members"], status["refusals"]) == (1, 1, [])
+        assert status["counts"]["registered"] == 0
+        (group,) = await host.ask("groups")
+        assert (group["group"], group["state"], group["remaining_s"]) == ("1234", "active", 20)
+        (member,) = await host.ask("members")
+        assert (member["member"], member["state"]) == ("sender", "never")
+        assert server.summary() == "1 groups, 0 registrations, 0 refusals"
+
+    host.run(body)
+    assert not (host.folder / "gckd.sock").exists()
+
+
+def test_datagrams_reach_the_engine_and_answers_the_peer(host: Host) -> None:
+    async def body(_server: KeyServer) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(5)
+            await asyncio.to_thread(peer.sendto, b"hello", ("127.0.0.1", host.port))
+            assert await asyncio.to_thread(peer.recv, 100) == b"echo hello"
+
+    host.run(body)
+
+
+def test_teks_are_renewed_in_time_and_survive_a_restart(host: Host) -> None:
+    spis: list[str] = []
+
+    async def first(server: KeyServer) -> None:
+        host.clock.advance(10.0)
+        server.wake()
+        await until(host.renewed)
+        rows = await host.ask("groups")
+        assert [row["state"] for row in rows] == ["active", "leading"]
+        spis.extend(row["spi"] for row in rows)
+
+    async def second(_server: KeyServer) -> None:
+        assert [row["spi"] for row in await host.ask("groups")] == spis
+
+    host.run(first)
+    host.run(second)
+
+
+def test_a_store_that_fails_is_told_and_tried_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(server: KeyServer) -> None:
+        async def full() -> None:
+            raise StoreError("disk full")
+
+        async def told() -> bool:
+            return "the store failed: no TEK renewed" in caplog.messages
+
+        with monkeypatch.context() as patch:
+            patch.setattr("agent.gcks.keeper.TekKeeper.tick", lambda _self: full())
+            server.wake()
+            await until(told)
+        host.clock.advance(10.0)
+        server.wake()
+        await until(host.renewed)
+
+    host.run(body)
+
+
+def test_reload_serves_what_the_file_says_now(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(server: KeyServer) -> None:
+        host.write(CONFIG.replace("1234", "1235").replace('[{{ name = "sender", role = "sender" }}]', "[]"))
+        await server.reload()
+        assert [row["group"] for row in await host.ask("groups")] == ["1235"]
+        assert "member removed: it holds its SAs until they end" in caplog.messages
+
+    host.run(body)
+
+
+def test_reload_of_a_wrong_file_changes_nothing(host: Host) -> None:
+    async def body(server: KeyServer) -> None:
+        host.write(CONFIG.replace("aes-gcm-16-128", "rot13"))
+        with pytest.raises(ConfigErrors):
+            await server.reload()
+        assert (await host.ask("groups"))[0]["transform"] == "aes-gcm-16-128"
+
+    host.run(body)
+
+
+def test_reload_that_the_store_fails_serves_on_as_before(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(server: KeyServer) -> None:
+        async def full(*_: object, **__: object) -> None:
+            raise StoreError("disk full")
+
+        host.write(CONFIG.replace("1234", "1235").replace("5000", "5001"))
+        with monkeypatch.context() as patch:
+            patch.setattr("agent.gcks.store.Store.run", full)
+            with pytest.raises(StoreError):
+                await server.reload()
+        assert [row["group"] for row in await host.ask("groups")] == ["1234"]
+        await server.reload()
+        assert [row["group"] for row in await host.ask("groups")] == ["1235"]
+
+    host.run(body)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [("{port}", "1", r"\[gckd\]"), ("ks1.example", "ks2.example", r"\[identity\]")],
+)
+def test_reload_says_what_takes_a_restart(host: Host, before: str, after: str, named: str) -> None:
+    async def body(server: KeyServer) -> None:
+        host.write(CONFIG.replace(before, after))
+        with pytest.raises(LocalError, match=f"{named} changed, which takes a restart"):
+            await server.reload()
+
+    host.run(body)
+
+
+async def nothing(_server: KeyServer) -> None:
+    pass
+
+
+def test_a_port_in_use_is_named_and_the_store_free_again(host: Host) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", host.port))
+        with pytest.raises(LocalError, match=r"is in use: stop the other program") as caught:
+            host.run(nothing)
+        assert caught.value.exit_status == os.EX_UNAVAILABLE
+    host.run(nothing)
+
+
+def test_a_control_socket_that_cannot_be_is_named_and_the_port_free_again(host: Host) -> None:
+    (host.folder / "gckd.sock").write_text("no socket")
+    with pytest.raises(LocalError, match="is no socket"):
+        host.run(nothing)
+    (host.folder / "gckd.sock").unlink()
+    host.run(nothing)
+
+
+def test_a_second_gckd_on_one_store_is_refused(host: Host) -> None:
+    async def body(_server: KeyServer) -> None:
+        other = KeyServer(host.file, clock=host.clock, entropy=FakeEntropy())
+        async with asyncio.TaskGroup() as tasks:
+            with pytest.raises(StoreError, match="another gckd"):
+                await other.start(tasks)
+        await other.stop()
+
+    host.run(body)

@@ -1,0 +1,108 @@
+"""What gckctl is told: states of TEKs and members, and no key in any of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from netaddr import IPAddress
+
+from agent.gcks.database import Registration
+from agent.gcks.registrar import Refused
+from agent.gcks.tek import make_tek
+from agent.gcks.views import group_rows, instant, member_rows, refusal_rows
+from agent.gsa.identity import GroupId
+from agent.wire.endpoint import Endpoint
+from tests.unit.gcks.support import FakeEntropy, name, video_group
+
+VIDEO = GroupId.of_number(1234)
+SENDER, STRANGER = name("sender.example"), name("stranger.example")
+UTC = 1_772_323_200.0
+
+
+def registered(until: float, who: str = "sender.example") -> Registration:
+    return Registration(VIDEO, name(who), "192.0.2.10", "sender", UTC - 100, UTC - 50, until, 2)
+
+
+def test_instant() -> None:
+    assert instant(UTC) == "2026-03-01T00:00:00Z"
+
+
+def test_teks_are_leading_active_and_trailing() -> None:
+    group, entropy = video_group(), FakeEntropy()
+    (line,) = group.teks
+    old = make_tek(VIDEO, line, None, now=0.0, entropy=entropy, used=set())
+    new = make_tek(VIDEO, line, old, now=3240.0, entropy=entropy, used={old.spi})
+
+    def states(now: float) -> list[tuple[str, int, int]]:
+        rows = group_rows({VIDEO: ((line, (old, new)),)}, {VIDEO: group}, [], now=now, utc=UTC)
+        return [(row["state"], row["active_in_s"], row["remaining_s"]) for row in rows]
+
+    assert states(3300.0) == [("active", 0, 300), ("leading", 210, 3540)]
+    assert states(3520.0) == [("trailing", 0, 80), ("active", 0, 3320)]
+    assert [
+        row["state"] for row in group_rows({VIDEO: ((line, (new,)),)}, {VIDEO: group}, [], now=3250.0, utc=UTC)
+    ] == ["active"]
+
+
+def test_group_rows_count_who_holds_sas_and_show_no_key() -> None:
+    group = video_group()
+    (line,) = group.teks
+    tek = make_tek(VIDEO, line, None, now=0.0, entropy=FakeEntropy(), used=set())
+    rows = group_rows(
+        {VIDEO: ((line, (tek,)),)},
+        {VIDEO: group},
+        [registered(UTC + 1), registered(UTC - 1, "receiver.example")],
+        now=0.0,
+        utc=UTC,
+    )
+    assert (rows[0]["registered"], rows[0]["members"]) == (1, 2)
+    assert rows[0]["spi"] == f"0x{tek.spi:08x}"
+    text = json.dumps(rows)
+    assert tek.cipher_key.reveal().hex() not in text
+    assert "key" not in text
+
+
+def test_a_group_without_a_tek_says_so() -> None:
+    group = video_group()
+    rows = group_rows({VIDEO: ((group.teks[0], ()),)}, {VIDEO: group}, [], now=0.0, utc=UTC)
+    assert [row["state"] for row in rows] == ["none"]
+
+
+def test_members_are_registered_expired_never_or_removed() -> None:
+    groups, names = {VIDEO: video_group()}, {SENDER: "sender"}
+
+    def states(*entries: Registration) -> dict[str, str]:
+        return {row["identity"]: row["state"] for row in member_rows(groups, names, entries, utc=UTC)}
+
+    assert states() == {"fqdn:sender.example": "never", "fqdn:receiver.example": "never"}
+    assert states(registered(UTC + 10))["fqdn:sender.example"] == "registered"
+    assert states(registered(UTC - 10))["fqdn:sender.example"] == "expired"
+    assert states(registered(UTC + 10, "stranger.example"))["fqdn:stranger.example"] == "removed"
+    assert "fqdn:stranger.example" not in states(registered(UTC - 10, "stranger.example"))
+
+
+def test_a_member_of_a_removed_group_is_still_told() -> None:
+    entry = replace(registered(UTC + 10), group=GroupId.of_number(9))
+    (row,) = member_rows({}, {}, [entry], utc=UTC)
+    assert (row["group"], row["group_name"], row["state"], row["role"]) == ("9", "(removed)", "removed", None)
+
+
+def test_member_row_says_when_from_where_and_how_often() -> None:
+    row = member_rows({VIDEO: video_group()}, {SENDER: "sender"}, [registered(UTC + 10)], utc=UTC)[0]
+    assert row["member"] == "sender"
+    assert row["role"] == "sender"
+    assert (row["address"], row["times"], row["remaining_s"]) == ("192.0.2.10", 2, 10)
+    assert row["last"] == "2026-02-28T23:59:10Z"
+
+
+def test_refusals_are_newest_first() -> None:
+    peer = Endpoint(IPAddress("192.0.2.66"), 848)
+    refusals = [
+        Refused(UTC, peer, None, None, "wrong pre-shared key?"),
+        Refused(UTC + 1, peer, SENDER, VIDEO, "not a member of group 1234"),
+    ]
+    rows = refusal_rows(refusals, {SENDER: "sender"})
+    assert [row["reason"] for row in rows] == ["not a member of group 1234", "wrong pre-shared key?"]
+    assert (rows[0]["member"], rows[0]["group"]) == ("sender", "1234")
+    assert (rows[1]["identity"], rows[1]["group"]) == (None, None)

@@ -1,0 +1,150 @@
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from netaddr import IPAddress
+
+from agent.clock import SystemClock, SystemEntropy
+from agent.errors import LocalError
+from agent.gdoi.events import (
+    Dropped,
+    MemberEvent,
+    PeerSaid,
+    PhaseOneClosed,
+    PhaseOneEstablished,
+    PhaseOneFailed,
+)
+from agent.gdoi.failures import FailureCause
+from agent.member.keyservers import KeyServers
+from agent.member.setup import ServerSetup, prepare
+from agent.wire.endpoint import Endpoint
+from tests.unit.member.support import GCKS, GROUP, configuration
+
+PEER = Endpoint(IPAddress("127.0.0.1"), 848)
+SECOND = """
+[[key_servers]]
+name = "ks2"
+address = "::1"
+identity = { type = "fqdn", value = "ks2.example" }
+psk_file = "ks1.psk"
+groups = [1234]
+transforms = ["aes-gcm-16-128"]
+"""
+
+
+class World:
+    """Key servers, and what they told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told: list[tuple[str, MemberEvent]] = []
+        self.servers = KeyServers(SystemClock(), SystemEntropy(), lambda name, event: self.told.append((name, event)))
+
+    def setups(self, *, second: bool = False, port: int = 848) -> dict[str, ServerSetup]:
+        path = configuration(self.folder, port=port)
+        if second:
+            path.write_text(path.read_text() + SECOND)
+        return dict(prepare(path).servers)
+
+
+def run(folder: Path, body: Callable[[World], Awaitable[None]]) -> World:
+    async def whole() -> World:
+        world = World(folder)
+        try:
+            await body(world)
+        finally:
+            world.servers.close()
+        return world
+
+    return asyncio.run(whole())
+
+
+def test_what_did_not_change_keeps_its_engine(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        assert world.servers.configure(world.setups(), 0) == frozenset()
+        first = world.servers.servers["ks1"]
+        assert world.servers.configure(world.setups(second=True), 0) == frozenset()
+        assert world.servers.servers["ks1"] is first
+        assert list(world.servers.servers) == ["ks1", "ks2"]
+        assert world.servers.configure(world.setups(), 0) == {"ks2"}
+        assert world.servers.servers["ks1"] is first
+        assert world.servers.configure(world.setups(port=849), 0) == {"ks1"}
+        assert world.servers.servers["ks1"] is not first
+
+    run(tmp_path, body)
+
+
+def test_another_local_port_changes_all_and_one_in_use_changes_nothing(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), 0)
+        first = world.servers.servers["ks1"]
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+            other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            other.bind(("::", 0))
+            taken = other.getsockname()[1]
+            with pytest.raises(LocalError, match="is in use"):
+                world.servers.configure(world.setups(second=True), taken)
+        assert world.servers.servers == {"ks1": first}
+        assert world.servers.configure(world.setups(), taken) == {"ks1"}
+
+    run(tmp_path, body)
+
+
+def test_a_key_server_is_told_from_others_by_address_and_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def body(world: World) -> None:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as real,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        ):
+            real.bind(("127.0.0.1", 0))
+            real.settimeout(5)
+            world.servers.configure(world.setups(port=real.getsockname()[1]), 0)
+            world.servers.servers["ks1"].register(GROUP, SystemClock().monotonic())
+            _, member = await asyncio.to_thread(real.recvfrom, 65535)
+            stranger.sendto(b"hello", member)
+            real.sendto(b"garbage", member)
+            await asyncio.sleep(0.05)
+        assert world.servers.servers["ks1"].dropped == 1
+        assert [type(event) for _, event in world.told] == [Dropped]
+
+    run(tmp_path, body)
+    dropped = [record for record in caplog.records if record.getMessage() == "datagram dropped"]
+    assert len(dropped) == 2
+
+
+def test_how_phase_1_stands_is_remembered(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), 0)
+        server = world.servers.servers["ks1"]
+        events: list[tuple[MemberEvent, bool | None]] = [
+            (PeerSaid(PEER, 24, "AUTHENTICATION-FAILED", authenticated=False), None),
+            (PhaseOneFailed(PEER, FailureCause.WRONG_KEY, "wrong key?", final=False), None),
+            (PhaseOneFailed(PEER, FailureCause.NO_ANSWER, "no answer"), False),
+            (PhaseOneEstablished(PEER, GCKS, "psk", "suite", bytes(16)), True),
+            (PhaseOneClosed(PEER, GCKS, "idle"), False),
+        ]
+        for event, established in events:
+            world.servers._handle("ks1", event)
+            phase_one = server.phase_one
+            assert (None if phase_one is None else phase_one.established) is established
+        assert [event for _, event in world.told] == [event for event, _ in events]
+
+    run(tmp_path, body)
+
+
+def test_the_same_garbage_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), 0)
+        for _ in range(50):
+            world.servers._handle("ks1", Dropped(PEER, "no cookie of ours"))
+            world.servers._handle("ks1", PeerSaid(PEER, 16, "PAYLOAD-MALFORMED", authenticated=False))
+        assert world.servers.servers["ks1"].dropped == 50
+
+    run(tmp_path, body)
+    assert len(caplog.records) == 2

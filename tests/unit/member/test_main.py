@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+from click.testing import CliRunner
+
+from agent.clock import Clock
+from agent.errors import LocalError
+from agent.member import main as gmd
+from tests.unit.member.support import FakeDataPath, configuration
+
+
+class NoEsp(FakeDataPath):
+    """A data path of a kernel without ESP."""
+
+    def __init__(self, _clock: Clock) -> None:
+        super().__init__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def _reach(self) -> None:
+        raise LocalError("this kernel has no ESP: load esp4", exit_status=os.EX_UNAVAILABLE)
+
+
+def start(path: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(gmd.main, ["--config", str(path), *options])
+    return result.exit_code, result.stderr
+
+
+def test_a_wrong_file_ends_the_start_with_all_its_faults(tmp_path: Path) -> None:
+    path = configuration(tmp_path)
+    path.write_text(path.read_text().replace("retry_first_s = 1", "retry_first_s = 0\nretri = 1"))
+    status, said = start(path)
+    assert status == os.EX_CONFIG
+    first, second = said.splitlines()
+    assert first == f"{path}: [gmd].retry_first_s: a number of at least 1, got 0"
+    assert second.startswith(f"{path}: [gmd].retri: unknown key; allowed: control_socket, control_group, port,")
+
+
+def test_a_missing_file_is_no_input(tmp_path: Path) -> None:
+    status, said = start(tmp_path / "none.toml")
+    assert status == os.EX_NOINPUT
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [(), ("--verbose",)])
+def test_a_kernel_without_esp_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(gmd, "KernelDataPath", NoEsp)
+    monkeypatch.setattr(gmd, "configure", lambda *_, **__: None)
+    status, said = start(configuration(tmp_path), *options)
+    assert status == os.EX_UNAVAILABLE
+    assert said == "this kernel has no ESP: load esp4\n"

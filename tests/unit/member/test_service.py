@@ -1,0 +1,383 @@
+"""gmd whole, against a real key server on the loopback interface; the data path is in memory."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.clock import SystemClock, SystemEntropy
+from agent.config.loader import ConfigErrors
+from agent.datapath.port import FirstPacket, SaExpired
+from agent.errors import LocalError
+from agent.gcks.service import KeyServer
+from agent.gsa.databases import Action, SadKey
+from agent.gsa.flow import Flow
+from agent.member.service import GmdService
+from agent.service.control import ask
+from tests.unit.member.support import FakeDataPath, configuration, group_table
+
+CLOCK, ENTROPY = SystemClock(), SystemEntropy()
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def key_server(folder: Path, port: int, *, members: str = '{ name = "gm", role = "both" }') -> Path:
+    """A gckd.toml that has the same pre-shared key as `configuration`."""
+    folder.mkdir(mode=0o700)
+    shutil.copy(folder.parent / "ks1.psk", folder)
+    path = folder / "gckd.toml"
+    groups = "".join(
+        f"""
+[[groups]]
+id = {number}
+name = "group-{number}"
+members = [{members}]
+[[groups.teks]]
+flow = {{ destination = "{address}" }}
+transform = "aes-gcm-16-128"
+lifetime_s = 3600
+"""
+        for number, address in ((1234, "239.1.1.1"), (1235, "239.1.1.2"))
+    )
+    path.write_text(
+        f"""
+[gckd]
+listen = ["127.0.0.1", "127.0.0.2"]
+port = {port}
+control_socket = "gckd.sock"
+store = "gckd.db"
+[identity]
+type = "fqdn"
+value = "ks1.example"
+[[members]]
+name = "gm"
+identity = {{ type = "fqdn", value = "gm.example" }}
+address = "127.0.0.1"
+psk_file = "ks1.psk"
+{groups}
+"""
+    )
+    return path
+
+
+class World:
+    """A gmd on a data path in memory, with or without its key server."""
+
+    def __init__(self, folder: Path, *, serve: bool = True, members: str | None = None, **options: Any) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.path = configuration(folder, port=self.port, **options)
+        self.datapath = FakeDataPath()
+        self.gmd = GmdService(self.path, self.datapath, CLOCK, ENTROPY, chance=lambda: 0.0)
+        chosen = {} if members is None else {"members": members}
+        self.gckd = KeyServer(key_server(folder / "ks", self.port, **chosen)) if serve else None
+
+    async def ask(self, command: str) -> Any:
+        return await asyncio.to_thread(ask, self.folder / "gmd.sock", command)
+
+    async def group(self, wanted: Callable[[dict[str, Any]], object], index: int = 0) -> dict[str, Any]:
+        """The row of a group once it is as wanted."""
+        async with asyncio.timeout(15):
+            while True:
+                row: dict[str, Any] = (await self.ask("groups"))[index]
+                if wanted(row):
+                    return row
+                await asyncio.sleep(0.02)
+
+    def actions(self) -> set[Action]:
+        return {entry.action for entry in self.datapath.spd.values()}
+
+
+class _DoneError(Exception):
+    """Ends the TaskGroup of a test."""
+
+
+def live(world: World, body: Callable[[World], Awaitable[None]]) -> None:
+    """Start all, run the body, stop all."""
+
+    async def whole() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            if world.gckd is not None:
+                await world.gckd.start(tasks)
+            try:
+                await world.gmd.start(tasks)
+                await body(world)
+            finally:
+                with suppress(LocalError):  # a data path out of reach
+                    await world.gmd.stop()
+                if world.gckd is not None:
+                    await world.gckd.stop()
+            raise _DoneError
+
+    try:
+        asyncio.run(whole())
+    except* _DoneError:
+        pass
+
+
+def registered(row: dict[str, Any]) -> bool:
+    return bool(row["state"] == "registered")
+
+
+def test_a_group_is_blocked_then_registered_then_protected_and_blocked_again_after_the_stop(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        assert world.actions() == {Action.DISCARD, Action.BYPASS}
+        row = await world.group(registered)
+        assert (row["key_server"], row["gcks"], row["sas"]) == ("ks1", "fqdn:ks1.example", 1)
+        assert row["registration_ms"] > 0
+        assert Action.PROTECT in world.actions()
+
+    world = World(tmp_path)
+    live(world, body)
+    assert world.actions() == {Action.DISCARD, Action.BYPASS}
+    assert world.datapath.sad == {}
+    assert "bypass" in world.datapath.applied[0]
+    assert world.gmd.summary() == "1 of 1 groups registered"
+
+
+@pytest.mark.requirement("GDOI-3-01")
+def test_several_groups_are_registered_with_one_key_server(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        first, second = await world.group(registered), await world.group(registered, 1)
+        assert (first["id"], second["id"]) == ("1234", "1235")
+        status = await world.ask("status")
+        assert [row["established"] for row in status["key_servers"]] == [True]
+        assert len(await world.ask("sas")) == 2
+
+    live(World(tmp_path, groups=group_table(1234, "239.1.1.1") + group_table(1235, "239.1.1.2")), body)
+
+
+def test_keys_are_in_no_answer(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        (entry,) = world.datapath.sad.values()
+        answers = str([await world.ask(command) for command in ("status", "groups", "sas", "policies")])
+        assert entry.cipher_key.reveal()[:16].hex() not in answers
+        assert "sesame" not in answers
+
+    live(World(tmp_path), body)
+
+
+def test_sas_and_policies_are_told_with_their_group(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        (sa,) = await world.ask("sas")
+        assert (sa["group"], sa["transform"], sa["sending"], sa["packets"]) == ("1234", "aes-gcm-16-128", True, 2)
+        assert 3000 < sa["remaining_s"] <= 3600
+        policies = await world.ask("policies")
+        assert {row["group"] for row in policies} == {"1234"}
+        assert [row["spi"] for row in policies if row["spi"]] == [sa["spi"]]
+        assert [row["action"] for row in policies if row["direction"] == "out"][-1] == "protect"
+
+    live(World(tmp_path), body)
+
+
+def test_a_refusal_of_the_key_server_is_told_as_the_operator_can_act_on_it(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(lambda row: row["failures"])
+        (failure,) = row["failures"]
+        assert (row["state"], failure["key_server"], failure["cause"]) == ("waiting", "ks1", "not-a-member")
+        assert "not a member of group 1234" in failure["text"]
+        assert world.actions() == {Action.DISCARD, Action.BYPASS}
+
+    live(World(tmp_path, members=""), body)
+
+
+def test_a_packet_that_waits_and_an_sa_near_its_end_make_it_register_soon(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert row["next_attempt_s"] > 100
+        (entry,) = world.datapath.sad.values()
+        world.datapath.queue.put_nowait(SaExpired(entry.key, hard=False))
+        await world.group(lambda row: row["next_attempt_s"] is not None and row["next_attempt_s"] <= 5)
+
+    live(World(tmp_path), body)
+
+
+def test_a_packet_without_an_sa_makes_it_register_soon(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        (entry,) = world.datapath.sad.values()
+        world.datapath.queue.put_nowait(FirstPacket(entry.selector, entry.reqid))
+        await world.group(lambda row: row["next_attempt_s"] is not None and row["next_attempt_s"] <= 5)
+
+    live(World(tmp_path), body)
+
+
+def test_an_sa_that_the_kernel_ended_at_its_limit_is_not_installed_again(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        (entry,) = world.datapath.sad.values()
+        del world.datapath.sad[entry.key]
+        world.datapath.queue.put_nowait(SaExpired(entry.key, hard=True))
+        await world.group(lambda row: row["sas"] == 0)
+        await asyncio.sleep(0.05)
+        assert Action.PROTECT not in world.actions()
+        assert world.datapath.sad == {}
+
+    live(World(tmp_path), body)
+
+
+def test_a_reload_while_the_data_path_is_out_of_reach_is_in_force_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.member.reconcile._RETRY_S", 0.01)
+
+    async def body(world: World) -> None:
+        await world.group(registered)
+        world.datapath.broken = True
+        configuration(tmp_path, port=world.port, groups=group_table(1235, "239.1.1.2"))
+        await world.gmd.reload()
+        world.datapath.broken = False
+        await world.group(registered)
+        assert "239.1.1.1" not in str(list(world.datapath.spd))
+
+    live(World(tmp_path), body)
+
+
+def test_events_of_what_is_not_ours_change_nothing(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        before = await world.group(registered)
+        (entry,) = world.datapath.sad.values()
+        other = SadKey(entry.destination + 1, entry.spi, entry.protocol)
+        world.datapath.queue.put_nowait(SaExpired(other, hard=True))
+        world.datapath.queue.put_nowait(FirstPacket(Flow.parse("239.9.9.9"), 7))
+        await asyncio.sleep(0.05)
+        after = await world.group(registered)
+        assert after["next_attempt_s"] == pytest.approx(before["next_attempt_s"], abs=5)
+
+    live(World(tmp_path), body)
+
+
+def test_a_reload_adds_and_removes_groups_and_keeps_the_others(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        (first,) = world.datapath.sad
+        both = group_table(1234, "239.1.1.1") + group_table(1235, "239.1.1.2")
+        configuration(tmp_path, port=world.port, groups=both)
+        await world.gmd.reload()
+        assert "239.1.1.2" in str(list(world.datapath.spd))
+        await world.group(registered, 1)
+        assert first in world.datapath.sad
+        configuration(tmp_path, port=world.port, groups=group_table(1235, "239.1.1.2"))
+        await world.gmd.reload()
+        assert "239.1.1.1" not in str(list(world.datapath.spd))
+        assert first not in world.datapath.sad
+        assert (await world.group(registered))["id"] == "1235"
+
+    live(World(tmp_path), body)
+
+
+@pytest.mark.parametrize("extra", ["port = 99999", 'control_socket = "other.sock"\nlog_format = "text"'])
+def test_a_reload_of_a_wrong_file_changes_nothing(tmp_path: Path, extra: str) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        before = dict(world.datapath.spd)
+        text = world.path.read_text().replace("[gmd]", "[gmd]\nretry_most_s = 500")
+        world.path.write_text(text.replace('control_socket = "gmd.sock"', extra))
+        with pytest.raises((ConfigErrors, LocalError)):
+            await world.gmd.reload()
+        assert world.datapath.spd == before
+        assert registered(await world.group(registered))
+
+    live(World(tmp_path), body)
+
+
+def test_sas_that_a_narrower_gpad_forbids_are_dropped_on_reload(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        text = world.path.read_text().replace("transforms = [", "max_lifetime_s = 60\ntransforms = [")
+        world.path.write_text(text)
+        await world.gmd.reload()
+        assert world.datapath.sad == {}
+        assert Action.PROTECT not in world.actions()
+        row = await world.group(lambda row: row["failures"])
+        assert row["failures"][0]["cause"] == "policy-outside-gpad"
+
+    live(World(tmp_path), body)
+
+
+@pytest.mark.requirement("GDOI-3.1-02")
+def test_it_goes_on_to_the_next_key_server(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert row["key_server"] == "ks1"
+        servers = (await world.ask("status"))["key_servers"]
+        assert [row["established"] for row in servers] == [False, True]
+
+    world = World(tmp_path)
+    impostor = f"""
+[[key_servers]]
+name = "ks0"
+address = "127.0.0.2"
+port = {world.port}
+identity = {{ type = "fqdn", value = "ks0.example" }}
+psk_file = "ks1.psk"
+groups = [1234]
+transforms = ["aes-gcm-16-128"]
+"""
+    text = world.path.read_text().replace('key_servers = ["ks1"]', 'key_servers = ["ks0", "ks1"]')
+    world.path.write_text(text.replace("[[key_servers]]", impostor + "[[key_servers]]", 1))
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+    live(world, body)
+
+
+def test_traffic_that_cannot_be_blocked_ends_the_start(tmp_path: Path) -> None:
+    world = World(tmp_path, serve=False)
+    world.datapath.refuses = ("discard",)
+
+    async def body(_: World) -> None:
+        pytest.fail("it started")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        live(world, body)
+    assert caught.group_contains(LocalError, match="traffic cannot be blocked")
+    assert not (tmp_path / "gmd.sock").exists()
+
+
+def test_a_data_path_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
+    world = World(tmp_path, serve=False)
+    world.datapath.broken = True
+
+    async def body(_: World) -> None:
+        pytest.fail("it started")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        live(world, body)
+    assert caught.group_contains(LocalError, match="data path is gone")
+
+
+def test_a_group_configured_to_be_removed_on_stop_leaves_nothing(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+
+    world = World(tmp_path, groups=group_table(1234, "239.1.1.1", extra='on_stop = "remove"'))
+    live(world, body)
+    assert (world.datapath.sad, world.datapath.spd) == ({}, {})
+
+
+@pytest.mark.requirement("OWN-01")
+def test_a_kernel_without_esp_leaves_the_group_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, serve=False)
+
+    async def no_esp() -> None:
+        raise LocalError("this kernel has no ESP: load it")
+
+    monkeypatch.setattr(world.datapath, "probe", no_esp)
+
+    async def start() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await world.gmd.start(tasks)
+
+    with pytest.RaisesGroup(pytest.RaisesExc(LocalError, match="no ESP")):
+        asyncio.run(start())
+    assert Action.DISCARD in world.actions()
