@@ -10,15 +10,14 @@ Private values come from the Entropy port, so that a recorded exchange replays b
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import dh, ec
-from cryptography.utils import CryptographyDeprecationWarning
 
 from agent.clock import Entropy
+from agent.crypto.quiet import quiet
 from agent.errors import Malformed
 from agent.secret import Secret
 
@@ -102,8 +101,7 @@ def public_octets(group: DhGroup) -> int:
 
 def _modp_power(prime: int, base: int, exponent: int) -> bytes:
     """base ** exponent mod prime in constant time, through an exchange with `base` as the peer's value."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    with quiet():
         parameters = dh.DHParameterNumbers(prime, 2)
         # The public half of these numbers takes no part in an exchange; 4 is a value OpenSSL accepts there.
         private = dh.DHPrivateNumbers(exponent, dh.DHPublicNumbers(4, parameters)).private_key()
@@ -111,14 +109,21 @@ def _modp_power(prime: int, base: int, exponent: int) -> bytes:
 
 
 class _ModpPair:
-    __slots__ = ("_exponent", "_facts", "public")
+    __slots__ = ("_exponent", "_facts", "_public")
 
     def __init__(self, facts: _Modp, entropy: Entropy) -> None:
         self._facts = facts
         octets = bytearray(entropy.octets(facts.exponent_octets))
         octets[0] |= 0x80
         self._exponent = Secret(octets)
-        self.public = self._power(2)
+        self._public = b""
+
+    @property
+    def public(self) -> bytes:
+        # Raised when asked for first: a responder looks at the peer's value before, and a bad one costs it nothing.
+        if not self._public:
+            self._public = self._power(2)
+        return self._public
 
     def _power(self, base: int) -> bytes:
         exponent = int.from_bytes(self._exponent.reveal())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import (
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from agent.crypto.prf import HASHES, HashAlgorithm, equal, hash_octets
+from agent.crypto.quiet import quiet
 
 __all__ = [
     "PrivateKeySigner",
@@ -113,7 +114,11 @@ def ecdsa_hash(algorithm: SignatureAlgorithm) -> HashAlgorithm | None:
 
 def load_public_key(der: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
     """From DER SubjectPublicKeyInfo. Raises ValueError for anything but RSA and EC."""
-    key = serialization.load_der_public_key(der)
+    with quiet():
+        try:
+            key = serialization.load_der_public_key(der)
+        except UnsupportedAlgorithm as error:
+            raise ValueError(str(error)) from error
     if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         raise ValueError("neither an RSA nor an EC public key")
     return key

@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import verification
 
+from agent.crypto.quiet import quiet
 from agent.errors import NotAuthenticated
 
 __all__ = ["MAX_CHAIN", "Vouched", "certificates_from_pem", "subject_name", "verify_chain"]
@@ -58,15 +59,22 @@ def certificates_from_pem(pem: bytes) -> tuple[bytes, ...]:
 
 
 def verify_chain(chain: Sequence[bytes], anchors: Sequence[bytes], utc: datetime) -> Vouched:
-    """Verify `chain` (DER, the peer's own first, then in any order) up to one of `anchors` at time `utc`.
+    """Verify `chain` (DER, in any order) up to one of `anchors` at time `utc`.
 
+    The peer's own is the first that is no authority's, as no order may be relied on (RFC 4945 3.3.10.3).
     Raises NotAuthenticated: 20, INVALID-CERTIFICATE, for one that is broken or not valid now; 22,
     INVALID-CERT-AUTHORITY, for one that no anchor vouches for.
     """
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise NotAuthenticated(f"{len(chain)} certificates where 1 to {MAX_CHAIN} belong", notify=_INVALID_CERTIFICATE)
+    with quiet():
+        return _verified(chain, anchors, utc)
+
+
+def _verified(chain: Sequence[bytes], anchors: Sequence[bytes], utc: datetime) -> Vouched:
     try:
-        leaf, *intermediates = (x509.load_der_x509_certificate(der) for der in chain)
+        certificates = [x509.load_der_x509_certificate(der) for der in chain]
+        leaf = next((each for each in certificates if not _is_authority(each)), certificates[0])
         name = leaf.subject.rfc4514_string()
         vouched = _vouched(leaf)
     except _BROKEN as error:
@@ -80,7 +88,7 @@ def verify_chain(chain: Sequence[bytes], anchors: Sequence[bytes], utc: datetime
     if not _may_sign(leaf):
         raise NotAuthenticated(f"certificate of {name} is not for digital signatures", notify=_INVALID_CERTIFICATE)
     try:
-        _verifier(anchors, utc).verify(leaf, intermediates)
+        _verifier(anchors, utc).verify(leaf, [each for each in certificates if each is not leaf])
     except (verification.VerificationError, ValueError) as error:
         raise NotAuthenticated(
             f"certificate of {name} does not lead to a trust anchor: {error}", notify=_INVALID_CERT_AUTHORITY
@@ -92,7 +100,7 @@ def _verifier(anchors: Sequence[bytes], utc: datetime) -> verification.ClientVer
     """A verifier of RFC 5280 paths. Raises ValueError without anchors."""
     authority = (
         verification.ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, _is_authority)
+        .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, _names_authority)
         .may_be_present(x509.KeyUsage, verification.Criticality.AGNOSTIC, _signs_certificates)
     )
     store = verification.Store([x509.load_der_x509_certificate(anchor) for anchor in anchors])
@@ -105,7 +113,14 @@ def _verifier(anchors: Sequence[bytes], utc: datetime) -> verification.ClientVer
     )
 
 
-def _is_authority(_: object, __: object, constraints: x509.BasicConstraints) -> None:
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _names_authority(_: object, __: object, constraints: x509.BasicConstraints) -> None:
     if not constraints.ca:
         raise ValueError("an issuer is no authority")
 
@@ -116,11 +131,12 @@ def _signs_certificates(_: object, __: object, usage: x509.KeyUsage | None) -> N
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
-    """Whether the key usage, where there is one, allows digital signatures (RFC 5280 4.2.1.3)."""
+    """Whether the key usage, where there is one, has digitalSignature or nonRepudiation (RFC 4945 5.1.3.2)."""
     try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         return True
+    return usage.digital_signature or usage.content_commitment
 
 
 def _vouched(certificate: x509.Certificate) -> Vouched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,7 @@ from netaddr import IPAddress
 from agent.errors import Unexpected
 from agent.gdoi.failures import FailureCause
 from agent.gdoi.isakmp.phase1 import MainMode
+from agent.gdoi.isakmp.phase1_state import Stage
 from agent.wire.endpoint import Endpoint
 
 __all__ = ["MAX_REFUSED", "MAX_RESENDS", "HalfOpen", "HalfOpenTable", "Refusals"]
@@ -51,17 +53,21 @@ class HalfOpenTable:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def require_room(self, address: IPAddress) -> None:
-        """Raises Unexpected, without notify, when one exchange more would pass a limit."""
-        if len(self._entries) >= self._limit:
-            raise Unexpected(f"{self._limit} Phase 1 exchanges are under way already", notify=0)
+    def giving_way(self, address: IPAddress) -> HalfOpen | None:
+        """What to let go so that one exchange more of `address` passes no limit, None where there is room.
+
+        It is the oldest whose peer has not shown that it receives what we send: forged addresses take the places of
+        each other, not of members. Raises Unexpected, without notify, when there is none.
+        """
         if self._addresses[address] >= self._limit_per_address:
-            raise Unexpected(
-                f"{self._limit_per_address} Phase 1 exchanges of {address} are under way already", notify=0
-            )
+            of_address = (entry for entry in self._entries.values() if entry.peer.address == address)
+            return _oldest_unproven(of_address, f"{self._limit_per_address} Phase 1 exchanges of {address}")
+        if len(self._entries) >= self._limit:
+            return _oldest_unproven(self._entries.values(), f"{self._limit} Phase 1 exchanges")
+        return None
 
     def add(self, entry: HalfOpen) -> None:
-        """Take an exchange in; ask `require_room` first."""
+        """Take an exchange in; ask `giving_way` first."""
         self._entries[entry.mode.cookies[:8], entry.peer] = entry
         self._addresses[entry.peer.address] += 1
 
@@ -79,6 +85,13 @@ class HalfOpenTable:
     def oldest(self) -> HalfOpen | None:
         """The exchange that began first."""
         return next(iter(self._entries.values()), None)
+
+
+def _oldest_unproven(entries: Iterable[HalfOpen], what: str) -> HalfOpen:
+    for entry in entries:
+        if entry.mode.stage is Stage.SA_SENT:
+            return entry
+    raise Unexpected(f"{what} are under way already", notify=0)
 
 
 class Refusals:

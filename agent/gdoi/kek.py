@@ -189,7 +189,7 @@ def sak_of(rekey: RekeySA, now: float) -> SAK:
         attributes.append(basic(KekAttribute.SIG_HASH_ALGORITHM, hashes[rekey.signature_hash]))
     attributes += (
         basic(KekAttribute.SIG_ALGORITHM, signatures[rekey.signature_algorithm]),
-        basic(KekAttribute.SIG_KEY_LENGTH, key_bits(rekey.signature_algorithm, rekey.verify_key)),
+        basic(KekAttribute.SIG_KEY_LENGTH, key_bits(rekey.verify_key)),
     )
     return SAK(
         _UDP,
@@ -237,7 +237,7 @@ def rekey_sa_of(offered: OfferedRekey, packet: KeyPacket, *, sequence: int, rece
         verify_key = subject_public_key_info(
             offered.signature_algorithm, keys[KekKeyAttribute.SIG_ALGORITHM_KEY].reveal()
         )
-        bits = key_bits(offered.signature_algorithm, verify_key)
+        bits = key_bits(verify_key)
     except ValueError as error:
         raise Malformed(f"SIG_ALGORITHM_KEY: {error}", notify=NotifyType.INVALID_KEY_INFORMATION) from error
     if offered.signature_key_bits not in (None, bits):

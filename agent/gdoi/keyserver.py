@@ -163,7 +163,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         if known is not None:
             self._repeat_half_open(known, digest)
             return
-        self._half_open.require_room(peer.address)
+        giving_way = self._half_open.giving_way(peer.address)
         mode = MainMode(
             initiator=False,
             policy=self._policy,
@@ -178,6 +178,9 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         except PeerError as error:
             self._turn_away(error, digest, mode, peer, local)
             raise
+        if giving_way is not None:
+            self._half_open.remove(giving_way)
+            self._events.append(Dropped(giving_way.peer, "Phase 1 ended: it gave way to a newer one"))
         entry = HalfOpen(mode, peer, local, now, digest, reply or b"")
         self._half_open.add(entry)
         self._send(entry.reply, peer, local)

@@ -19,6 +19,9 @@ __all__ = ["MAX_PULLS", "MemberSession", "Pull", "SessionTable"]
 MAX_PULLS: Final = 32
 """GROUPKEY-PULLs of one Phase 1 SA that are kept, with their last reply; the oldest makes room."""
 
+_STALE_ENDS: Final = 64
+"""Ends of SAs long gone that are let lie, besides one for each that stands: a member that comes and goes adds many."""
+
 
 @dataclass(slots=True)
 class Pull:
@@ -89,9 +92,12 @@ class SessionTable:
         self._sessions.move_to_end(member.session.cookies)
 
     def remove(self, member: MemberSession) -> None:
-        """Let an SA go; its entry among the ends is dropped when it comes up."""
+        """Let an SA go; its entry among the ends is dropped when it comes up, or with others that are stale."""
         session = member.session
         del self._sessions[session.cookies]
+        if len(self._ends) > 2 * len(self._sessions) + _STALE_ENDS:
+            self._ends = [(each.session.expires, cookies) for cookies, each in self._sessions.items()]
+            heapq.heapify(self._ends)
         of_address = self._addresses[session.peer.address]
         del of_address[session.cookies]
         if not of_address:

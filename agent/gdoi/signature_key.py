@@ -6,14 +6,12 @@ the X9.62 point and bare x | y.
 
 from __future__ import annotations
 
-import warnings
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from agent.crypto.signatures import load_public_key
 
 __all__ = ["key_bits", "subject_public_key_info"]
 
@@ -36,9 +34,9 @@ def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
     if curve is not None and len(octets) == 2 * -(-curve.key_size // 8):
         octets = _UNCOMPRESSED + octets
     if curve is not None and octets[:1] in _POINT_FORMS:
-        key: PublicKeyTypes = ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
+        key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey = ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
     else:
-        key = _load(octets)
+        key = load_public_key(octets)
     if curve is None:
         fits = isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS
     else:
@@ -48,19 +46,6 @@ def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _load(octets: bytes) -> PublicKeyTypes:
-    # A key of an outdated kind makes the library warn; here it is refused, whatever it is, by who asked for another.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        try:
-            return load_der_public_key(octets)
-        except UnsupportedAlgorithm as error:
-            raise ValueError(str(error)) from error
-
-
-def key_bits(algorithm: str, verify_key: bytes) -> int:
+def key_bits(verify_key: bytes) -> int:
     """SIG_KEY_LENGTH of a DER SubjectPublicKeyInfo: the modulus or the field, in bits. Raises ValueError."""
-    key = _load(verify_key)
-    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        raise ValueError(f"no public key for {algorithm}")
-    return key.key_size
+    return load_public_key(verify_key).key_size

@@ -34,6 +34,8 @@ __all__ = ["DEFAULT_LIFETIME_S", "OfferedTek", "data_sa_of", "packet_of", "sat_o
 DEFAULT_LIFETIME_S: Final = 28800
 """The lifetime of an SA whose policy names none: eight hours (RFC 2407 4.5)."""
 
+_MAX_LIFETIME = 0xFFFFFFFF
+"""Seconds or kilobytes: what the four octets of deployed peers hold. One who names more has no end in mind."""
 _LOWEST_SPI = 256
 _SPI_OCTETS = 4
 
@@ -149,7 +151,7 @@ class _Attributes:
             raise _unsupported(f"SA Life Type {name_of(LifeType, unit)}")
         if not duration:
             raise Malformed("a lifetime of nothing")
-        self._add(self.lifetimes, unit, duration, IpsecAttribute.SA_LIFE_DURATION)
+        self._add(self.lifetimes, unit, min(duration, _MAX_LIFETIME), IpsecAttribute.SA_LIFE_DURATION)
 
     @staticmethod
     def _add(into: dict[int, int], key: int, value: int, type_: int) -> None:
@@ -273,7 +275,7 @@ def sat_of(sa: DataSA, now: float) -> SAT:
 
 
 def _lifetime(unit: LifeType, duration: int) -> tuple[Attribute, Attribute]:
-    if duration >> 32:
+    if duration > _MAX_LIFETIME:
         raise ValueError(f"a lifetime of {duration} {unit.name.lower()} does not fit 32 bits")
     return (
         basic(IpsecAttribute.SA_LIFE_TYPE, unit),

@@ -3,19 +3,25 @@
 A model data path holds the two databases; probe packets stand for the traffic.
 """
 
-from collections.abc import Iterator
+import asyncio
+import errno
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from netaddr import IPAddress
 
+from agent.datapath.carry import Refused, Step, There
+from agent.datapath.carry import carry_out as execute
 from agent.datapath.plan import plan
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
 from agent.gsa.algorithms import Transform
-from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry, Template
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
 from agent.gsa.flow import Flow
-from agent.gsa.gspd import GroupPolicy, Gspd
+from agent.gsa.gspd import GroupPolicy, Gspd, always_passes
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
@@ -64,8 +70,9 @@ def data_sas(draw: st.DrawFn) -> DataSA:
 
 @st.composite
 def gspd_states(draw: st.DrawFn) -> Databases:
+    traffic = st.lists(flows().filter(lambda flow: not always_passes(flow)), min_size=1, max_size=2)
     policies = [
-        GroupPolicy(group, draw(st.sampled_from(Role)), tuple(draw(st.lists(flows(), min_size=1, max_size=2))), HERE)
+        GroupPolicy(group, draw(st.sampled_from(Role)), tuple(draw(traffic)), HERE)
         for group in draw(st.sets(st.sampled_from(GROUPS)))
     ]
     held = {group: GroupSA(group, KS, tuple(draw(st.lists(data_sas(), max_size=3))), 0.0) for group in GROUPS}
@@ -188,6 +195,51 @@ def test_no_prefix_sends_on_an_sa_that_is_not_there(desired: Databases, actual: 
         assert not unheld_pins(state)
 
 
+class RefusingLink:
+    """The model data path behind the executor; `refuses`: the SAs it has no room for. Each state is kept."""
+
+    def __init__(self, there: Databases, refuses: frozenset[Spi]) -> None:
+        self.there = there
+        self.refuses = refuses
+        self.states = [there]
+
+    async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
+        return [self._do(step) for step in steps]
+
+    def _do(self, step: Step) -> Refused | None:
+        if isinstance(step, AddSa) and step.entry.spi in self.refuses:
+            return Refused(errno.ENOBUFS, "")
+        self.there = carry_out(step, self.there)
+        self.states.append(self.there)
+        return None
+
+    async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
+        raise NotImplementedError
+
+
+@pytest.mark.requirement("ARCH-5.1-01")
+@given(gspd_states(), st.one_of(st.just(Databases()), gspd_states()), st.frozensets(st.integers(0x1000, 0x1003)))
+def test_whatever_sas_are_refused_all_that_is_to_be_protected_is_shut_before_the_first_and_stays_shut(
+    desired: Databases, actual: Databases, refused: frozenset[int]
+) -> None:
+    link = RefusingLink(actual, frozenset(map(Spi, refused)))
+    operations = plan(desired, actual)
+    outcomes = asyncio.run(execute(operations, link))
+    assert [outcome.operation for outcome in outcomes] == operations
+    after = verdicts(desired)
+    wanted = [probe for probe in after if CLEAR not in after[probe]]
+    blocking = sum(1 for operation in takewhile(is_blocking, operations))
+    for state in link.states[blocking:]:
+        during = verdicts(state)
+        assert all(CLEAR not in during[probe] for probe in wanted)
+    assert refused or link.there == desired
+
+
+def is_blocking(operation: Operation) -> bool:
+    """Whether it is of the plan's first two steps."""
+    return isinstance(operation, AddPolicy | UpdatePolicy) and operation.entry.action is not Action.PROTECT
+
+
 @given(gspd_states())
 def test_registered_or_not_configured_traffic_is_never_in_clear(databases: Databases) -> None:
     for direction in PolicyDirection:
@@ -198,6 +250,7 @@ def test_registered_or_not_configured_traffic_is_never_in_clear(databases: Datab
                 assert CLEAR not in actions
 
 
+@pytest.mark.requirement("MIPSEC-4.1.2-01", "MIPSEC-5.1-02")
 @given(gspd_states())
 def test_every_outbound_policy_is_pinned_and_both_ways_name_the_groups_reqid(databases: Databases) -> None:
     held = databases.sad_by_key()
@@ -215,6 +268,8 @@ def test_every_outbound_policy_is_pinned_and_both_ways_name_the_groups_reqid(dat
             assert entry.template.spi in {sa.spi for sa in serving}
             if entry.template.mode is Mode.TUNNEL:
                 assert {sa.source for sa in serving if sa.spi == entry.template.spi} == {entry.template.source}
+                outer = (entry.template.source, entry.template.destination)
+                assert [address and address.version for address in outer] == [entry.flow.family] * 2
 
 
 def test_the_model_sees_a_leak() -> None:

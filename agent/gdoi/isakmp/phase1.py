@@ -184,10 +184,10 @@ class MainMode:
         have = self._have
         choice = _present(have.choice)
         peer_public, ni = _ke_and_nonce(chain)
+        peer_key = self._peer_key(choice.method)
         pair = generate(choice.suite.group, self._entropy)
         shared = pair.shared(peer_public)
         nr = self._entropy.octets(NONCE_OCTETS)
-        peer_key = self._peer_key(choice.method)
         have.gxi, have.gxr, have.ni, have.nr, have.peer_key = peer_public, pair.public, ni, nr, peer_key
         have.certificates = list(certificates_in(chain))
         self._derive(shared)

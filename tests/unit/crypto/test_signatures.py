@@ -104,6 +104,9 @@ def test_keys_of_no_use_are_refused_without_being_quoted() -> None:
         PrivateKeySigner(ec.generate_private_key(ec.SECP521R1()))
     with pytest.raises(ValueError, match="1024 bits"):
         PrivateKeySigner(rsa.generate_private_key(65537, 1024))  # noqa: S505  # the weakness is what is refused
+    nobody_knows = "300a300506032a0304030100"
+    with pytest.raises(ValueError, match="Unknown key type"):
+        load_public_key(bytes.fromhex(nobody_knows))
     edwards = ed25519.Ed25519PrivateKey.generate().public_key()
     with pytest.raises(ValueError, match="neither an RSA nor an EC"):
         load_public_key(

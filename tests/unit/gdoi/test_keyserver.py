@@ -214,19 +214,37 @@ def test_exchanges_under_way_are_limited_in_all_and_for_each_address() -> None:
     one = pair(limits=replace(SETTINGS, half_open=3, half_open_per_address=2), key_server=everyone)
     peers = [Endpoint(IPAddress(address), 848) for address in ("192.0.2.10", "192.0.2.10", "192.0.2.10", "192.0.2.11")]
     answered = [len(replies(one, first_message(str(n)), peer=peer)) for n, peer in enumerate(peers)]
-    assert answered == [1, 1, 0, 1]
-    assert replies(one, first_message("more"), peer=Endpoint(IPAddress("192.0.2.12"), 848)) == []
-    assert reasons(one) == [
-        "2 Phase 1 exchanges of 192.0.2.10 are under way already",
-        "3 Phase 1 exchanges are under way already",
-    ]
+    assert answered == [1, 1, 1, 1]
+    assert replies(one, first_message("more"), peer=Endpoint(IPAddress("192.0.2.12"), 848))
+    gave_way = [event.peer for event in one.key_server.events() if isinstance(event, Dropped)]
+    assert gave_way == [peers[0], peers[1]]
     assert one.key_server.deadline() == 30.0
     one.key_server.fire(29.9)
     assert one.key_server.deadline() == 30.0
     one.key_server.fire(30.0)
     assert one.key_server.deadline() is None
-    assert reasons(one) == [f"Phase 1 ended: {peers[n]} is silent after SA sent" for n in (0, 1, 3)]
+    silent = [peers[2], peers[3], Endpoint(IPAddress("192.0.2.12"), 848)]
+    assert reasons(one) == [f"Phase 1 ended: {peer} is silent after SA sent" for peer in silent]
     assert replies(one, first_message("9"), now=31.0)
+
+
+@pytest.mark.requirement("GDOI-7.2.5-02")
+def test_first_messages_from_forged_addresses_do_not_keep_a_member_out() -> None:
+    everyone = StaticCredentials({IPAddress(f"192.0.2.{host}"): PeerKey(KEY) for host in range(256)})
+    one = pair(limits=replace(SETTINGS, half_open=8, half_open_per_address=4), key_server=everyone)
+    for number, host in enumerate((*range(100, 120), *[10] * 20)):
+        assert replies(one, first_message(str(number)), peer=Endpoint(IPAddress(f"192.0.2.{host}"), 848))
+    registered(one)
+    assert one.member_saw(Registered)
+
+
+def test_one_that_has_sent_its_key_exchange_gives_way_to_nobody() -> None:
+    one = pair(limits=replace(SETTINGS, half_open=1))
+    one.fate = lambda datagram: () if len(one.on_wire) > 4 else faithful(datagram)
+    one.member.register(GROUP, 0.0)
+    one.run(0.1)
+    assert replies(one, first_message("another"), peer=Endpoint(GM.address, 9)) == []
+    assert reasons(one) == ["1 Phase 1 exchanges are under way already"]
 
 
 def test_a_member_that_falls_silent_after_its_key_exchange_is_reported() -> None:

@@ -189,7 +189,33 @@ def test_a_key_server_that_does_not_authenticate_is_named_on_both_sides() -> Non
     assert not heard.authenticated
 
 
-@pytest.mark.requirement("GDOI-3.1-01", "GDOI-3.1-02", "GDOI-7.2.6-02")
+@pytest.mark.parametrize("method", ["psk", "rsa"])
+def test_all_that_was_ever_sent_sent_again_to_both_sides_changes_nothing(method: str) -> None:
+    """Reflection and replay: whoever can do no more than that neither ends, repeats nor bends a registration."""
+    mine = shared_key(GCKS) if method == "psk" else certified(method, "gm.example")
+    theirs = shared_key(GM) if method == "psk" else certified(method, "gcks.example", "gcks")
+    one = pair(member=mine, key_server=theirs)
+    heard: list[bytes] = []
+
+    def echoing(datagram: Datagram) -> Iterable[tuple[float, bytes]]:
+        heard.append(datagram.payload)
+        for payload in heard:
+            one.member.receive(payload, GCKS, GM, one.now)
+            one.key_server.receive(payload, GM, GCKS, one.now)
+        return faithful(datagram)
+
+    one.fate = echoing
+    registering(one, until=5.0)
+    counts = [
+        len(one.key_server_saw(kind)) for kind in (PhaseOneEstablished, PullRequested, PullProven, MemberRegistered)
+    ]
+    assert counts == [1, 1, 1, 1]
+    assert len(one.member_saw(Registered)) == len(one.member_saw(PhaseOneEstablished)) == 1
+    assert not one.member_saw(PhaseOneClosed) + one.member_saw(PhaseOneFailed)
+    assert not one.key_server_saw(PhaseOneClosed) + one.key_server_saw(PhaseOneFailed)
+
+
+@pytest.mark.requirement("GDOI-3.1-01", "GDOI-3.1-02", "GDOI-7.2.6-02", "MSA-4.1.3.5-01", "MIPSEC-4.1.3-07")
 def test_a_gcks_that_is_not_in_the_gpad_is_told_so_and_left() -> None:
     one = registering(pair(allowed=gpad(name("another.gcks"))))
     (failed,) = one.member_saw(RegistrationFailed)
@@ -203,7 +229,7 @@ def test_a_gcks_that_is_not_in_the_gpad_is_told_so_and_left() -> None:
     assert one.key_server_saw(PhaseOneClosed)
 
 
-@pytest.mark.requirement("GDOI-3.1-02")
+@pytest.mark.requirement("GDOI-3.1-02", "MSA-4.1.3.5-02", "MIPSEC-4.1.3-07")
 def test_a_group_the_entry_does_not_list_is_not_named_to_the_gcks() -> None:
     one = pair(allowed=gpad(groups=[OTHER_GROUP]))
     one.answers[OTHER_GROUP] = GroupOffer((an_sa(),))
@@ -238,7 +264,7 @@ def test_a_refused_group_fails_with_the_gckss_words_and_leaves_the_others(
     assert len(one.member_saw(PhaseOneEstablished)) == 1
 
 
-@pytest.mark.requirement("GDOI-3.3-03", "P1-2408-5.14-01")
+@pytest.mark.requirement("GDOI-3.3-03", "P1-2408-5.14-01", "MSA-4.1.3.5-03")
 def test_a_tek_outside_the_gpads_flows_is_not_taken_and_the_next_group_gets_a_new_phase_1() -> None:
     one = pair(allowed=gpad(destination="239.1.1.0/24"))
     one.answers = {GROUP: GroupOffer((an_sa(0x1001, "239.9.9.9"),)), OTHER_GROUP: GroupOffer((an_sa(),))}

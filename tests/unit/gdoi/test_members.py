@@ -54,6 +54,18 @@ def test_the_end_comes_though_an_sa_is_in_use_and_a_removed_one_has_none() -> No
     assert len(table) == 0
 
 
+def test_sas_that_come_and_go_leave_nothing_behind() -> None:
+    table = SessionTable(idle_s=10.0)
+    staying = member(255)
+    table.add(staying)
+    for number in range(1000):
+        passing = member(number % 200)
+        table.add(passing)
+        table.remove(passing)
+    assert len(table._ends) < 100
+    assert table.over(100.0) == (staying, "at its end")
+
+
 def test_an_address_knows_its_sas_in_order() -> None:
     table = SessionTable(idle_s=10.0)
     first, second, other = member(1), member(2), member(3, host=2)

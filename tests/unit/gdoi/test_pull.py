@@ -291,3 +291,17 @@ def test_each_role_takes_two_messages_each_in_one_state() -> None:
         ("awaits message 1", 1, "has message 1 to answer"),
         ("awaits message 3", 3, "has message 3 to answer"),
     ]
+
+
+@pytest.mark.requirement("GDOI-7.2.5-03")
+def test_a_request_costs_the_key_server_two_hashes_until_its_nonce_comes_back() -> None:
+    asked: list[bytes] = []
+
+    def counted(data: bytes) -> bytes:
+        asked.append(data)
+        return prf(data)
+
+    key_server = PullResponder(message_id=MESSAGE_ID, prf=counted, nonce=NR)
+    key_server.receive(HASH, initiator().request(), 0.0)
+    key_server.offer(OFFER, 0.0)
+    assert len(asked) == 2

@@ -35,7 +35,7 @@ def test_rsa_in_both_forms(form: PublicFormat) -> None:
     key = rsa_key(2048)
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert subject_public_key_info("rsa", key.public_bytes(Encoding.DER, form)) == spki
-    assert key_bits("rsa", spki) == 2048
+    assert key_bits(spki) == 2048
 
 
 @pytest.mark.parametrize("algorithm", CURVES)
@@ -46,7 +46,7 @@ def test_ecdsa_in_every_form(algorithm: str) -> None:
     compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     for form in (spki, point, compressed, point[1:]):
         assert subject_public_key_info(algorithm, form) == spki
-    assert key_bits(algorithm, spki) == CURVES[algorithm].key_size
+    assert key_bits(spki) == CURVES[algorithm].key_size
 
 
 def test_bare_coordinates_that_begin_like_der_are_still_a_point() -> None:
@@ -84,7 +84,7 @@ def test_a_key_of_another_kind_is_refused_without_a_warning() -> None:
     # SubjectPublicKeyInfo of Diffie-Hellman with the Second Oakley Group: loading one warns.
     prime, generator, public = der(2, b"\0" + OAKLEY_2), der(2, b"\2"), der(2, b"\3")
     algorithm = der(6, bytes.fromhex("2a864886f70d010301")) + der(0x30, prime + generator)
-    with pytest.raises(ValueError, match="no public key for rsa"):
+    with pytest.raises(ValueError, match="neither an RSA nor an EC"):
         subject_public_key_info("rsa", der(0x30, der(0x30, algorithm) + der(3, b"\0" + public)))
 
 
@@ -98,5 +98,5 @@ def test_a_curve_nobody_knows_is_refused() -> None:
 
 def test_a_key_that_signs_nothing_has_no_length() -> None:
     spki = ed25519.Ed25519PrivateKey.generate().public_key()
-    with pytest.raises(ValueError, match="no public key for rsa"):
-        key_bits("rsa", spki.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(ValueError, match="neither an RSA nor an EC"):
+        key_bits(spki.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

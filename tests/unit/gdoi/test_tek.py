@@ -106,7 +106,16 @@ def test_every_policy_goes_both_ways(
     assert data_sa_of(offered(sa), packet_of(sa), received=100.0, send_from=0.0) == sa
 
 
-@pytest.mark.requirement("GDOI-5.5.1.1.1-01", "GDOI-5.5.1.1.2-03", "P1-2407-4.5.2-01")
+@pytest.mark.requirement("5374:GDOI-5.5-01")
+def test_address_preservation_by_number() -> None:
+    read = [tek_of(sat(TUNNEL, GCM_KEY, basic(14, number))).address_preservation.value for number in range(1, 5)]
+    assert read == ["none", "source", "destination", "both"]
+    for number in (0, 5):
+        with pytest.raises(Malformed, match="ADDRESS_PRESERVATION"):
+            tek_of(sat(TUNNEL, GCM_KEY, basic(14, number)))
+
+
+@pytest.mark.requirement("GDOI-5.5.1.1.1-01", "GDOI-5.5.1.1.2-03", "P1-2407-4.5.2-01", "5374:GDOI-5.5-01")
 def test_defaults_of_what_a_sat_leaves_out() -> None:
     tek = tek_of(sat(TUNNEL, GCM_KEY))
     assert tek.address_preservation is AddressPreservation.BOTH
@@ -121,6 +130,13 @@ def test_several_lifetimes_in_every_form(duration: Attribute) -> None:
     kilobytes = (basic(1, 2), variable(2, b"\x10\0"))
     tek = tek_of(sat(*kilobytes, basic(1, 1), duration, TUNNEL, GCM_KEY, *LIFE))
     assert (tek.lifetime_s, tek.lifetime_kilobytes) == (3600, 4096)
+
+
+def test_a_lifetime_longer_than_anything_is_four_octets_long() -> None:
+    """What clocks, tables and the kernel's counters of octets could not hold."""
+    for_ever = variable(2, b"\xff" * 8)
+    tek = tek_of(sat(basic(1, 1), for_ever, basic(1, 2), for_ever, TUNNEL, GCM_KEY))
+    assert (tek.lifetime_s, tek.lifetime_kilobytes) == (0xFFFFFFFF, 0xFFFFFFFF)
 
 
 @pytest.mark.requirement("GDOI-5.5.1-03")

@@ -185,7 +185,7 @@ def test_two_sats_of_one_spi_are_refused() -> None:
     assert caught.value.notify == 11
 
 
-@pytest.mark.requirement("GDOI-5.4-06", "GDOI-5.3.2-01")
+@pytest.mark.requirement("GDOI-5.4-06", "GDOI-5.3.2-01", "5374:GDOI-5.4-01")
 @pytest.mark.parametrize(
     ("attributes", "notify", "text"),
     [
@@ -202,7 +202,7 @@ def test_a_gap_not_understood_is_refused(attributes: tuple[Attribute, ...], noti
     assert caught.value.notify == notify
 
 
-@pytest.mark.requirement("GDOI-5.4-04", "GDOI-5.4-06")
+@pytest.mark.requirement("GDOI-5.4-04", "GDOI-5.4-06", "5374:GDOI-5.4-01")
 def test_a_request_for_sids() -> None:
     assert gap_of_request(3).build().hex() == "80030003"
     assert [sids_requested(gap) for gap in (gap_of_request(3), GAP(()), None)] == [3, 0, 0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from unittest.mock import Mock
 
 import pytest
 
 from agent.clock import SystemEntropy
+from agent.crypto import dh
 from agent.crypto.prf import HashAlgorithm
 from agent.errors import Malformed, NotAuthenticated, NotAuthorized, PeerError, Unexpected
 from agent.gdoi.isakmp.attributes import Attribute, basic, variable
@@ -474,6 +476,22 @@ def test_bad_key_exchanges_change_nothing(payloads: list[Payload]) -> None:
         feed(responder, remade(third, lambda _: payloads))
     fifth = feed(initiator, feed(responder, third))
     assert feed(responder, fifth)
+
+
+def test_bad_key_exchanges_of_a_modp_group_cost_no_exponentiation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a peer without a key keeps us busy with one small datagram after the other."""
+    suites = (Suite.parse("aes-cbc-128/sha2-256/modp-2048"),)
+    initiator, responder = mode(initiator=True, suites=suites), mode(initiator=False, suites=suites)
+    third = run(initiator, responder, 3)[-1]
+    powers = Mock()
+    monkeypatch.setattr(dh, "_modp_power", powers)
+    for value in (b"\0" * 256, b"\xff" * 256, b"\1", b""):
+        payloads: list[Payload] = [KeyExchange(value), Nonce(b"n" * 32)]
+        with pytest.raises(Malformed):
+            feed(responder, remade(third, Mock(return_value=payloads)))
+    powers.assert_not_called()
+    monkeypatch.undo()
+    assert feed(responder, third)
 
 
 def test_our_own_key_exchange_sent_back_is_refused() -> None:
