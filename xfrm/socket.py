@@ -25,7 +25,7 @@ from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
 from xfrm import requests
 from xfrm.constants import NETLINK_XFRM, PolicyType, Protocol
 from xfrm.dump import Dump
-from xfrm.errors import DecodeError, DumpInterrupted, Overrun, Timeout, XfrmError
+from xfrm.errors import DecodeError, DumpInterrupted, KernelRefused, Overrun, Timeout, XfrmError
 from xfrm.frame import Frame, split
 from xfrm.messages import Message
 from xfrm.nl import MarshalXfrm
@@ -40,6 +40,7 @@ __all__ = ["AsyncXfrmSocket", "XfrmEndpoint", "XfrmSocket"]
 _SEND_OCTETS: Final = 1024 * 1024
 _RECEIVE_OCTETS: Final = 4 * 1024 * 1024
 _DUMP_ATTEMPTS: Final = 5
+_BUSY_S: Final = 0.005
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _KERNEL_PORT: Final = 0
@@ -239,11 +240,24 @@ class AsyncXfrmSocket(XfrmEndpoint):
         async with self._turn:
             await self.setup_endpoint()
             for _ in range(_DUMP_ATTEMPTS):
-                dump = Dump(item, self._numbers, port=self.port)
-                await self._converse(dump, item.describe())
+                dump = await self._dump_once(item)
                 if not dump.interrupted:
                     return [Message.parse(part) for part in dump.frames]
         raise DumpInterrupted(f"{item.describe()}: changed while it was read, {_DUMP_ATTEMPTS} times over")
+
+    async def _dump_once(self, item: Request) -> Dump:
+        # The kernel has one dump a socket. One that was given up (cancelled, timed out) goes on until its rest is read.
+        patience = self.event_loop.time() + self._timeout_s
+        while True:
+            dump = Dump(item, self._numbers, port=self.port)
+            try:
+                await self._converse(dump, item.describe())
+            except KernelRefused as refusal:
+                if refusal.errno != errno.EBUSY or self.event_loop.time() > patience:
+                    raise
+                await asyncio.sleep(_BUSY_S)
+            else:
+                return dump
 
     async def add_sa(self, sa: SecurityAssociation) -> None:
         """Add an SA. Raises KernelRefused: EEXIST where its name is taken, ENOSYS without the algorithm."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config.loader import ConfigErrors
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError, LocalError
 from agent.service.control import SCHEMA_VERSION, ask
 from agent.service.daemon import report
 
@@ -45,7 +45,7 @@ def socket_option(default: Path) -> Callable[[Callable[..., Any]], Callable[...,
     return click.option(
         "--socket",
         "socket_path",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         default=default,
         show_default=True,
         help="The daemon's control socket.",
@@ -71,7 +71,7 @@ class Reply:
 
 
 def show(value: Any, columns: Sequence[Column], *, as_json: bool, empty: str = "none") -> None:
-    """Print rows as a table, drawn on a terminal that is wide enough, plain text elsewhere, never cut; or JSON."""
+    """Print rows as a table, or as JSON. Nothing is cut: on a terminal too narrow for it, each row is a list."""
     if as_json:
         click.echo(json.dumps({"version": SCHEMA_VERSION, "result": value}, indent=2, ensure_ascii=False))
         return
@@ -82,10 +82,12 @@ def show(value: Any, columns: Sequence[Column], *, as_json: bool, empty: str = "
     lines = [[column.heading for column in columns], *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     console = Console(highlight=False, markup=False)
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) <= console.width:
+    if not sys.stdout.isatty():
+        _align(columns, lines, widths)
+    elif sum(widths) + 2 * len(widths) <= console.width:
         _draw(console, columns, cells)
     else:
-        _align(columns, lines, widths)
+        _list(columns, cells)
 
 
 def _draw(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
@@ -95,6 +97,15 @@ def _draw(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[
     for line in cells:
         table.add_row(*line)
     console.print(table)
+
+
+def _list(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    width = max(len(column.heading) for column in columns)
+    rows = (
+        "\n".join(f"{column.heading:{width}}  {text}" for column, text in zip(columns, line, strict=True))
+        for line in cells
+    )
+    click.echo("\n\n".join(rows))
 
 
 def _align(columns: Sequence[Column], lines: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
@@ -124,15 +135,19 @@ def span(seconds: float | None) -> str | None:
 
 
 def check_configuration(path: Path, load: Callable[[Path], object], *, as_json: bool) -> None:
-    """Show what a start would say about the file. Raises ConfigErrors with its faults; as JSON they are printed."""
+    """Show what a start would say about the file. Raises ConfigErrors or LocalError; as JSON they are printed.
+
+    What the host lacks is a fault without file and key.
+    """
     try:
         load(path)
-    except ConfigErrors as errors:
+    except (ConfigErrors, LocalError) as error:
         if not as_json:
             raise
-        faults = [{"file": fault.path, "key": fault.key, "message": fault.message} for fault in errors.faults]
-        show({"file": str(path), "valid": False, "faults": faults}, (), as_json=True)
-        sys.exit(errors.exit_status)
+        faults = [ConfigError("", "", str(error))] if isinstance(error, LocalError) else error.faults
+        rows = [{"file": fault.path, "key": fault.key, "message": fault.message} for fault in faults]
+        show({"file": str(path), "valid": False, "faults": rows}, (), as_json=True)
+        sys.exit(error.exit_status)
     if as_json:
         show({"file": str(path), "valid": True, "faults": []}, (), as_json=True)
     else:

@@ -112,7 +112,7 @@ def members(socket_path: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @json_option
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration FILE as a start does, with the key files it names; all faults at once."""

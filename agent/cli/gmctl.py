@@ -111,7 +111,7 @@ def policies(socket_path: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--probe", is_flag=True, help="Also try whether this host's kernel and our capabilities suffice.")
 @json_option
 def check(file: Path, probe: bool, as_json: bool) -> None:

@@ -76,6 +76,13 @@ def read_public(path: Path) -> PublicFile:
     return PublicFile(path, content)
 
 
+def _content(path: Path, descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _MAX_OCTETS)
+    except OSError as error:
+        raise FileFault(f"{path}: {error.strerror}: name a file that can be read") from None
+
+
 def _read(path: Path) -> tuple[bytes, os.stat_result]:
     try:
         # The status is of the descriptor: between a look and an open the file could be another one.
@@ -88,6 +95,6 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
             raise FileFault(f"{path} is not a plain file: name one")
         if status.st_size > _MAX_OCTETS:
             raise FileFault(f"{path} has {status.st_size} octets, more than {_MAX_OCTETS}: name another file")
-        return os.read(descriptor, _MAX_OCTETS), status
+        return _content(path, descriptor), status
     finally:
         os.close(descriptor)

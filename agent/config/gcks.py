@@ -88,17 +88,13 @@ class AuthenticationTable(Table):
     private_key: SecretKeyFile | None = None
     trust_anchors: PublicKeyFile | None = None
 
-    @model_validator(mode="after")
-    def _together(self) -> AuthenticationTable:
-        files = {
-            "certificate": self.certificate,
-            "private_key": self.private_key,
-            "trust_anchors": self.trust_anchors,
-        }
-        missing = [key for key, file in files.items() if file is None]
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """All three files or none."""
+        files = ("certificate", "private_key", "trust_anchors")
+        missing = [key for key in files if key not in raw]
         if missing and len(missing) < len(files):
-            raise ValueError(f"{', '.join(files)} go together; missing: {', '.join(missing)}")
-        return self
+            yield Fault((), f"{', '.join(files)} go together; missing: {', '.join(missing)}")
 
 
 class MemberTable(Table):
@@ -112,11 +108,11 @@ class MemberTable(Table):
     address: Address | None = None
     psk_file: SecretKeyFile | None = None
 
-    @model_validator(mode="after")
-    def _key_has_an_address(self) -> MemberTable:
-        if self.psk_file is not None and self.address is None:
-            raise ValueError("psk_file needs address: Main Mode chooses the key by the member's address alone")
-        return self
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """A pre-shared key has an address."""
+        if "psk_file" in raw and "address" not in raw:
+            yield Fault((), "psk_file needs address: Main Mode chooses the key by the member's address alone")
 
 
 class GroupMemberTable(Table):
@@ -129,9 +125,9 @@ class GroupMemberTable(Table):
 class TekTable(Table):
     """A line of TEKs: what it protects, how, and how long each lasts.
 
-    `transform` decides ESP or AH. `renewal_lead_s`: how long before a TEK ends its members register again, by default
-    60 s or 5 % of the lifetime, at most a quarter. `activation_delay_s`: from the making of a TEK to its first use by
-    senders (RFC 5374 4.2.1), by default one and a half leads.
+    `transform` decides ESP or AH. `renewal_lead_s`: half the time by which the next TEK is made before one ends;
+    members register again in between. By default 60 s or 5 % of the lifetime, at most a quarter. `activation_delay_s`:
+    from the making of a TEK to its first use by senders (RFC 5374 4.2.1), by default one and a half leads.
     """
 
     flow: FlowTable

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from agent.config.files import FileFault
-from agent.config.types import Table
+from agent.config.types import Table, rows
 from agent.errors import ConfigError
 
 __all__ = ["ConfigErrors", "load"]
@@ -61,14 +61,17 @@ class ConfigErrors(ExceptionGroup[ConfigError]):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line a fault."""
-        return tuple(str(error) for error in self.faults)
+        """One line a fault, whatever characters the file has."""
+        return tuple(
+            "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(error))
+            for error in self.faults
+        )
 
 
 def load(path: Path, schema: type[Schema]) -> Schema:
     """The configuration in `path`, with the key files it names read. Raises ConfigErrors with every fault."""
     raw = _parse(path)
-    faults = [ConfigError(str(path), _key(raw, fault.place), fault.message) for fault in schema.cross_check(raw)]
+    faults = [ConfigError(str(path), _key(raw, place), message) for place, message in _contradictions(schema, raw)]
     try:
         config = schema.model_validate(raw, context={"folder": path.parent, "owner": path.stat().st_uid})
     except ValidationError as error:
@@ -85,6 +88,22 @@ def _group(path: Path, faults: Sequence[ConfigError]) -> ConfigErrors:
     return ConfigErrors(f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}", faults)
 
 
+def _contradictions(
+    schema: type[Table], raw: Mapping[str, Any], place: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What every table of the file, this one first, says of itself and of those within it."""
+    for fault in schema.cross_check(raw):
+        yield (*place, *fault.place), fault.message
+    for key, field in schema.model_fields.items():
+        table, value = _table_of(field.annotation), raw.get(key)
+        if table is None:
+            continue
+        if isinstance(value, dict):
+            yield from _contradictions(table, value, (*place, key))
+        for step, row in rows({key: value}, key):
+            yield from _contradictions(table, row, (*place, *step))
+
+
 def _parse(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -98,6 +117,8 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(octets.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _group(path, [ConfigError(str(path), "", f"is no TOML: {error}")]) from None
+    except RecursionError:
+        raise _group(path, [ConfigError(str(path), "", "has arrays or tables too deep in each other")]) from None
 
 
 def _echo(details: ErrorDetails) -> bool:

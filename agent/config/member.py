@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from agent.config.types import (
     Address,
@@ -30,6 +30,7 @@ from agent.config.types import (
     rows,
 )
 from agent.gsa.flow import Flow
+from agent.gsa.gspd import always_passes
 from agent.gsa.role import Role
 from agent.gsa.sa import Mode
 from agent.logs import LogFormat
@@ -78,11 +79,12 @@ class GmdTable(Table):
     retry_first_s: Seconds = 2
     retry_most_s: Seconds = 300
 
-    @model_validator(mode="after")
-    def _waits_in_order(self) -> GmdTable:
-        if self.retry_first_s > self.retry_most_s:
-            raise ValueError(f"retry_first_s is at most retry_most_s, {self.retry_most_s}")
-        return self
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """The waits are in order."""
+        first_s, most_s = (raw.get(key, cls.model_fields[key].default) for key in ("retry_first_s", "retry_most_s"))
+        if isinstance(first_s, int) and isinstance(most_s, int) and first_s > most_s:
+            yield Fault((), f"retry_first_s is at most retry_most_s, {most_s}, got {first_s}")
 
     @property
     def log_form(self) -> LogFormat:
@@ -115,33 +117,30 @@ class KeyServerTable(Table):
     modes: Annotated[tuple[Annotated[Mode, named(Mode)], ...], Field(min_length=1)] = tuple(Mode)
     max_lifetime_s: Seconds | None = None
 
-    @model_validator(mode="after")
-    def _credentials_fit(self) -> KeyServerTable:
-        files = {
-            "psk_file": self.psk_file,
-            "certificate": self.certificate,
-            "private_key": self.private_key,
-            "trust_anchors": self.trust_anchors,
-        }
-        wanted = (
-            ("psk_file",)
-            if self.method is AuthenticationMethod.PSK
-            else ("certificate", "private_key", "trust_anchors")
-        )
-        missing = [key for key in wanted if files[key] is None]
-        extra = [key for key, file in files.items() if file is not None and key not in wanted]
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """The files are those of the method."""
+        method = raw.get("method", AuthenticationMethod.PSK.value)
+        if method not in [known.value for known in AuthenticationMethod]:
+            return  # the schema tells
+        certified = ("certificate", "private_key", "trust_anchors")
+        wanted = ("psk_file",) if method == AuthenticationMethod.PSK.value else certified
+        missing = [key for key in wanted if key not in raw]
+        extra = [key for key in ("psk_file", *certified) if key in raw and key not in wanted]
         if missing or extra:
-            raise ValueError(
-                f'method "{self.method.value}" takes {", ".join(wanted)}'
+            yield Fault(
+                (),
+                f'method "{method}" takes {", ".join(wanted)}'
                 + (f"; missing: {', '.join(missing)}" if missing else "")
-                + (f"; not allowed: {', '.join(extra)}" if extra else "")
+                + (f"; not allowed: {', '.join(extra)}" if extra else ""),
             )
-        return self
 
 
-def _multicast(table: FlowTable) -> FlowTable:
+def _protectable(table: FlowTable) -> FlowTable:
     if not table.flow.destination.is_multicast():
         raise ValueError(f"destination is a multicast address or prefix, got {table.destination}")
+    if always_passes(table.flow):
+        raise ValueError(f"a group protects other traffic than GDOI, IGMP, MLD and ND, got {table.flow}")
     return table
 
 
@@ -158,19 +157,21 @@ class GroupTable(Table):
     key_servers: Annotated[tuple[Name, ...], Field(min_length=1)]
     interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
     role: Annotated[Role, named(Role)]
-    traffic: Annotated[tuple[Annotated[FlowTable, AfterValidator(_multicast)], ...], Field(min_length=1)]
+    traffic: Annotated[tuple[Annotated[FlowTable, AfterValidator(_protectable)], ...], Field(min_length=1)]
     join: Annotated[bool, Field(strict=True)] = False
     on_stop: Annotated[OnStop, named(OnStop)] = OnStop.BLOCK
 
-    @model_validator(mode="after")
-    def _can_join(self) -> GroupTable:
-        if self.join and self.interface is None:
-            raise ValueError("join = true needs interface")
-        if self.join and self.role is Role.SENDER:
-            raise ValueError("join = true is for a receiver; role is sender")
-        if self.join and any(flow.destination.size != 1 for flow in self.flows):
-            raise ValueError("join = true needs traffic with a destination of one address each, not prefixes")
-        return self
+    @classmethod
+    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
+        """What a membership needs."""
+        if raw.get("join") is not True:
+            return
+        if "interface" not in raw:
+            yield Fault((), "join = true needs interface")
+        if raw.get("role") == Role.SENDER.value:
+            yield Fault((), "join = true is for a receiver; role is sender")
+        if any(flow.destination.size != 1 for _, flow in _flows(raw, "traffic")):
+            yield Fault((), "join = true needs traffic with a destination of one address each, not prefixes")
 
     @property
     def flows(self) -> tuple[Flow, ...]:
@@ -207,8 +208,17 @@ class MemberConfig(Table):
         return tuple(flow for group in self.groups if group.id in server.groups for flow in group.flows)
 
 
+def _flows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str | int, ...], Flow]]:
+    """The flows of an array of tables that are flows; of the others the schema tells."""
+    for place, table in rows(raw, *path):
+        try:
+            yield place, FlowTable.model_validate(dict(table)).flow
+        except ValueError:
+            continue
+
+
 def _repeated(raw: Mapping[str, Any], array: str, key: str) -> Iterator[Fault]:
-    values = [(place, table[key]) for place, table in rows(raw, array) if isinstance(table.get(key), Hashable)]
+    values = [(place, table.get(key)) for place, table in rows(raw, array) if isinstance(table.get(key), Hashable)]
     uses = Counter(value for _, value in values if value is not None)
     for place, value in values:
         if uses[value] > 1:
@@ -226,8 +236,8 @@ def _shared_endpoints(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    serves = {table.get("name"): table.get("groups") for _, table in rows(raw, "key_servers")}
-    known = ", ".join(str(name) for name in serves)
+    serves = {str(table.get("name")): table.get("groups") for _, table in rows(raw, "key_servers")}
+    known = ", ".join(serves)
     for place, group in rows(raw, "groups"):
         names = group.get("key_servers")
         for index, name in enumerate(names if isinstance(names, list) else ()):
@@ -245,11 +255,7 @@ def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
 def _shared_traffic(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Flows of two groups that share packets: no policy could say which group protects those."""
     seen: list[tuple[object, Flow]] = []
-    for place, table in rows(raw, "groups", "traffic"):
-        try:
-            flow = FlowTable.model_validate(dict(table)).flow
-        except ValueError:
-            continue  # the schema tells
+    for place, flow in _flows(raw, "groups", "traffic"):
         group = place[1]
         for other, earlier in seen:
             if other != group and flow.overlaps(earlier):

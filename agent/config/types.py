@@ -64,10 +64,10 @@ class Table(BaseModel):
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """Faults between tables (a name used twice, a reference to nothing), from the file as parsed.
+        """Faults between keys and tables (a name used twice, keys that go together), from the file as parsed.
 
-        The loader asks the outermost table, also when single values are wrong, so that all faults come at once;
-        hence `raw` may hold anything: see `rows`.
+        The loader asks every table, also when single values are wrong, so that all faults come at once; hence `raw`,
+        this table, may hold anything: see `rows`. Places are relative to this table.
         """
         del raw
         return ()

@@ -1,7 +1,8 @@
 """How the operations of a plan are carried out, whatever is at the other end of the link.
 
 SAs and policies go in runs, in the plan's order. A policy pinned to an SA that could not be installed is left as it
-is, so that a sender stays on the SA it has. "Is there already" and "is not there" are decided by reading back.
+is, so that a sender stays on the SA it has; so is one that could not be added, for then it is somebody else's. "Is
+there already" and "is not there" are decided by reading back.
 """
 
 from __future__ import annotations
@@ -65,16 +66,21 @@ class Link(Protocol):
 async def carry_out(operations: Sequence[Operation], link: Link) -> list[Outcome]:
     """One outcome for each operation, in order. Raises LocalError when there is no way."""
     outcomes: list[Outcome] = []
-    missing: set[SadKey] = set()
-    for _, run in groupby(operations, key=lambda operation: isinstance(operation, _SA_OPERATIONS)):
+    missing: set[SadKey | SpdKey] = set()
+    for _, run in groupby(operations, key=_kind):
         for outcome in await _run(list(run), link, missing):
             outcomes.append(outcome)
-            if outcome.error is not None and isinstance(outcome.operation, AddSa | ReplaceSa):
+            if outcome.error is not None and isinstance(outcome.operation, AddSa | ReplaceSa | AddPolicy):
                 missing.add(outcome.operation.entry.key)
     return outcomes
 
 
-async def _run(operations: Sequence[Operation], link: Link, missing: set[SadKey]) -> list[Outcome]:
+def _kind(operation: Operation) -> int:
+    """What goes in one run: what depends on the outcome of an addition comes in a later one."""
+    return 0 if isinstance(operation, _SA_OPERATIONS) else 1 if isinstance(operation, AddPolicy) else 2
+
+
+async def _run(operations: Sequence[Operation], link: Link, missing: set[SadKey | SpdKey]) -> list[Outcome]:
     held_back = {index: why for index, operation in enumerate(operations) if (why := _withheld(operation, missing))}
     steps: list[tuple[int, Step]] = []
     for index, operation in enumerate(operations):
@@ -95,7 +101,7 @@ def _steps(operation: Operation) -> tuple[Step, ...]:
     return (operation,)
 
 
-def _withheld(operation: Operation, missing: set[SadKey]) -> Refused | None:
+def _withheld(operation: Operation, missing: set[SadKey | SpdKey]) -> Refused | None:
     """Why an operation is not to be tried at all."""
     if isinstance(operation, AddSa | ReplaceSa) and operation.entry.reqid not in OWN_REQIDS:
         return Refused(errno.EPERM, f"reqid {operation.entry.reqid} is not one of ours")
@@ -103,10 +109,13 @@ def _withheld(operation: Operation, missing: set[SadKey]) -> Refused | None:
         entry, template = operation.entry, operation.entry.template
         if entry.priority not in OWN_PRIORITIES or (template is not None and template.reqid not in OWN_REQIDS):
             return Refused(errno.EPERM, f"priority {entry.priority} or its reqid is not one of ours")
-        if template is not None and template.spi is not None:
-            key = SadKey(entry.flow.destination.ip, template.spi, template.protocol)
-            if key in missing:
-                return Refused(errno.ECANCELED, f"left as it is, because {key} could not be installed")
+        if isinstance(operation, UpdatePolicy):
+            needs: list[SadKey | SpdKey] = [entry.key]
+            if template is not None and template.spi is not None:
+                needs.append(SadKey(entry.flow.destination.ip, template.spi, template.protocol))
+            for key in needs:
+                if key in missing:
+                    return Refused(errno.ECANCELED, f"left as it is, because {key} could not be installed")
     return None
 
 

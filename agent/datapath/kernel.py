@@ -106,6 +106,9 @@ def _flow(selector: Selector | None) -> Flow:
     if (selector.source_port_mask, selector.destination_port_mask) != (0xFFFF, 0xFFFF):
         raise _UnreadableError
     icmp = selector.protocol in _ICMP
+    # A flow has 0 for any port; the kernel also knows port 0 itself, and codes of ICMP.
+    if (selector.source_port == 0 and not icmp) or selector.destination_port == 0:
+        raise _UnreadableError
     try:
         return Flow(
             IPNetwork(str(selector.source)),
@@ -317,34 +320,36 @@ class _KernelLink:
 
     async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
         """What the kernel has under a key."""
-        try:
-            with _reachable():
+        with _reachable():
+            try:
                 if isinstance(key, SadKey):
                     return self._read_sa(key, await self._socket.get_sa(_sa_id(key)))
                 policy = await self._socket.get_policy(_policy_id(key))
-            return _spd_entry(policy, key) if _spd_key(policy) == key else There.FOREIGN
-        except KernelRefused as refusal:
-            if refusal.errno in (errno.ESRCH, errno.ENOENT):
-                return There.NOTHING
-            raise LocalError(f"{refusal}") from refusal
-        except _UnreadableError:
-            return There.FOREIGN
+                return _spd_entry(policy, key) if _spd_key(policy) == key else There.FOREIGN
+            except KernelRefused as refusal:
+                if refusal.errno in (errno.ESRCH, errno.ENOENT):
+                    return There.NOTHING
+                raise
+            except _UnreadableError:
+                return There.FOREIGN
 
     def _read_sa(self, key: SadKey, sa: SecurityAssociation) -> SadEntry | There:
-        if sa.aead is None and sa.encryption is None and sa.integrity is None:
-            return There.LARVAL
         if _sad_key(sa) != key:
             return There.FOREIGN
+        if sa.aead is None and sa.encryption is None and sa.integrity is None:
+            return There.LARVAL
         return _sad_entry(sa, key, self._clock.monotonic(), self._clock.utc().timestamp())
 
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """Turns what stands in the way of the kernel into LocalError; refusals of single requests pass."""
+    """Turns what stands in the way of the kernel into LocalError."""
     try:
         yield
-    except KernelRefused:
-        raise
+    except KernelRefused as refusal:
+        if refusal.errno == errno.EPERM:
+            raise unreachable(refusal.errno, str(refusal)) from refusal
+        raise LocalError(f"the kernel refuses what is asked on NETLINK_XFRM: {refusal}; try again") from refusal
     except OSError as error:
         raise unreachable(error.errno or 0, str(error)) from error
     except XfrmError as error:

@@ -4,7 +4,7 @@ Whatever prefix of a plan is carried out, no packet that both sides of it protec
 an SA that is missing, and control traffic that both sides let pass does pass:
 
     1  bypasses                   control traffic passes before anything is blocked
-    2  blocks                     before anything else changes
+    2  blocks                     before anything else changes; also where protection is to be and nothing shuts yet
     3  SAs                        held before any policy sends on them: make before break
     4  protection inbound         a receiver is ready ...
     5  protection outbound        ... before a sender switches, which is one update in place
@@ -17,10 +17,11 @@ This rests on the bands of `agent.gsa.gspd`: every bypass wins over every protec
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
-from agent.gsa.databases import Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
+from agent.gsa.databases import OWN_PRIORITIES, Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
 
 __all__ = ["plan"]
 
@@ -68,9 +69,18 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
     wanted = desired.spd_by_key()
     for key, entry in wanted.items():
         held = there.get(key)
-        if key in unreadable or (held is not None and held != entry):
+        if held == entry:
+            continue
+        is_there = held is not None or key in unreadable
+        if entry.action is Action.PROTECT and (held is None or held.action is Action.BYPASS):
+            # Its SA may be refused, or the plan break off: until then its traffic is blocked, beneath all else.
+            block = replace(entry, action=Action.DISCARD, priority=OWN_PRIORITIES[-1], template=None)
+            step = _SETTING[Action.DISCARD, entry.direction]
+            yield step, UpdatePolicy(block) if is_there else AddPolicy(block)
+            is_there = True
+        if is_there:
             yield _step_of_update(held, entry), UpdatePolicy(entry)
-        elif held is None:
+        else:
             yield _SETTING[entry.action, entry.direction], AddPolicy(entry)
     for key, entry in there.items():
         if key not in wanted:

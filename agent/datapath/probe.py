@@ -26,6 +26,7 @@ __all__ = ["probe", "unreachable"]
 
 _DESTINATIONS: Final = {4: IPAddress("192.0.2.1"), 6: IPAddress("2001:db8::1")}
 """Documentation addresses (RFC 5737, RFC 3849): no packet is to them."""
+_SPIS: Final = range(0x100, 2**32)
 _ESP: Final = tuple(transform for transform in TRANSFORMS if transform.cipher is not None)
 
 
@@ -61,7 +62,9 @@ def unreachable(number: int, text: str) -> LocalError:
 
 
 async def _try(link: Link, family: int, transforms: Sequence[Transform]) -> list[Transform]:
-    entries = [_trial(family, index, transform) for index, transform in enumerate(transforms)]
+    # Numbers of chance, so that what a killed process left of its own trials is not in the way of these.
+    first = _SPIS.start + secrets.randbelow(len(_SPIS) - len(transforms))
+    entries = [_trial(family, Spi(first + index), transform) for index, transform in enumerate(transforms)]
     refusals = await link.submit([AddSa(entry) for entry in entries])
     able = [entry for entry, refused in zip(entries, refusals, strict=True) if refused is None]
     await link.submit([DeleteSa(entry.key) for entry in able])
@@ -71,11 +74,11 @@ async def _try(link: Link, family: int, transforms: Sequence[Transform]) -> list
     return [entry.transform for entry in able]
 
 
-def _trial(family: int, index: int, transform: Transform) -> SadEntry:
+def _trial(family: int, spi: Spi, transform: Transform) -> SadEntry:
     destination = _DESTINATIONS[family]
     return SadEntry(
         destination=destination,
-        spi=Spi(OWN_REQIDS.start + index),
+        spi=spi,
         protocol=SecurityProtocol.ESP,
         source=None,
         mode=Mode.TRANSPORT,

@@ -143,8 +143,10 @@ class Database:
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
-        with _as_store_error(self._path):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            with _as_store_error(self._path):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
             self._connection.close()
 
     def teks(self) -> list[Tek]:

@@ -9,7 +9,7 @@ import click
 
 from agent.gcks.service import KeyServer
 from agent.logs import LogFormat, configure
-from agent.service.daemon import exit_status, serve
+from agent.service.daemon import DaemonCommand, exit_status, serve
 
 __all__ = ["main"]
 
@@ -17,12 +17,12 @@ DEFAULT_CONFIG = Path("/etc/mcastsec/gckd.toml")
 """The configuration file when none is named."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="gckd", cls=DaemonCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-c",
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_CONFIG,
     show_default=True,
     help="The configuration file.",

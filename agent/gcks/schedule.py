@@ -1,15 +1,16 @@
 """When a TEK is made, given out, used and ended: the schedule of renewal before expiry (RFC 5374 4.2.1).
 
-Members hold no Rekey SA yet, so they come back for the next TEK by registering again. With lifetime L and margin m::
+Members hold no Rekey SA yet, so they come back for the next TEK by registering again. With lifetime L and lead m::
 
-    created                    expires - 2m      expires - m        expires - m/2       expires
-    |--------------------------|-----------------|------------------|-------------------|
-    given out alone            the next TEK is   members register   senders switch to   the old TEK ends
-                               made, and given   again              the next (ATD)
-                               out beside it
+    created             expires - 2m     1.75m to 1.5m before    expires - m/2       expires
+    |-------------------|----------------|-----------------------|-------------------|
+    given out alone     the next TEK is  members register        senders switch to   the old TEK ends
+                        made, and given  again                   the next (ATD)
+                        out beside it
 
-So every receiver has had m/2 to fetch the next TEK before a sender uses it: make before break. At most two TEKs of one
-line live at a time, because m is at most L/4. All here is pure: instants are monotonic seconds.
+So every receiver has had a whole m to fetch the next TEK before a sender uses it: make before break. One that does not
+know L yet (`agent.member.registration`) has at least 0.7 m. At most two TEKs of one line live at a time, because m is
+at most L/4. All here is pure: instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ LONGEST_ATD_S: Final = 65_535
 """ACTIVATION_TIME_DELAY is a Basic attribute: 16 bits of seconds (RFC 6407 5.4.1)."""
 _LONGEST_MARGIN_S: Final = LONGEST_ATD_S / 2
 SHORTEST_LIFETIME_S: Final = 8
-"""Below it the margin would be under two seconds, too short for a registration with retransmissions."""
+"""Below it the lead would be under two seconds, too short for a registration with a retransmission."""
 _LEAST_REMAINING_S: Final = 1.0
 
 
 def margin_s(lifetime_s: float) -> float:
-    """How long before a TEK's expiry members register again: 60 s or 5 %, whichever is more, at most a quarter."""
+    """The lead when none is configured: 60 s or 5 % of the lifetime, whichever is more, at most a quarter of it."""
     return min(max(_LEAST_MARGIN_S, lifetime_s * _MARGIN_SHARE), lifetime_s / _SPANS_A_LIFETIME, _LONGEST_MARGIN_S)
 
 
@@ -66,7 +67,7 @@ class Span:
 class Renewal:
     """The schedule of one line of TEKs.
 
-    `lifetime_s`: of each TEK; `lead_s`: the margin m, in which members register again;
+    `lifetime_s`: of each TEK; `lead_s`: the lead m, which all the other instants follow from;
     `activation_s`: from the making of a TEK to the switch of the senders.
     Raises ValueError, saying what is allowed, for values that would break before they make.
     """
@@ -83,13 +84,13 @@ class Renewal:
             raise ValueError(f"the renewal lead is 1 to {most:g} s for this lifetime, got {self.lead_s:g}")
         if not self.lead_s < self.activation_s < 2 * self.lead_s:
             raise ValueError(
-                f"the activation delay is between {self.lead_s:g} s (when members register again) and "
+                f"the activation delay is between {self.lead_s:g} s (by when members have registered again) and "
                 f"{2 * self.lead_s:g} s (when the old TEK ends), got {self.activation_s:g}"
             )
 
     @classmethod
     def of(cls, lifetime_s: float, *, lead_s: float | None = None, activation_s: float | None = None) -> Self:
-        """The schedule for a lifetime, with the usual margin and activation delay unless they are given."""
+        """The schedule for a lifetime, with the usual lead and activation delay unless they are given."""
         lead = margin_s(lifetime_s) if lead_s is None else lead_s
         return cls(lifetime_s, lead, 1.5 * lead if activation_s is None else activation_s)
 

@@ -50,6 +50,8 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def close(self) -> None:
-        """Finish what was asked for and close the file."""
-        await self.run(Database.close)
-        self._executor.shutdown(wait=True)
+        """Finish what was asked for and close the file. Raises StoreError; it is closed then, too."""
+        try:
+            await self.run(Database.close)
+        finally:
+            self._executor.shutdown(wait=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from agent.gcks.database import Registration
 from agent.gcks.keeper import Line
@@ -18,6 +18,9 @@ from agent.gsa.identity import GroupId, Identity
 from agent.gsa.role import Role
 
 __all__ = ["group_rows", "instant", "member_rows", "refusal_rows"]
+
+
+_OF_A_TEK: Final = ("spi", "generation", "state", "active_in_s", "remaining_s")
 
 
 def instant(utc: float) -> str:
@@ -67,7 +70,7 @@ def group_rows(
                     }
                 )
             if not teks:
-                rows.append({**head, **about, "state": "none"})
+                rows.append({**head, **about, **dict.fromkeys(_OF_A_TEK), "state": "none"})
     return rows
 
 
@@ -95,24 +98,18 @@ def member_rows(
 def _member_row(
     policy: GroupPolicy, identity: Identity, role: Role | None, name: str | None, entry: Registration | None, utc: float
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {
+    return {
         "group": str(policy.group),
         "group_name": policy.name,
         "member": name,
         "identity": str(identity),
         "role": role.value if role else None,
-        "state": "never",
-    }
-    if entry is None:
-        return row
-    return {
-        **row,
-        "state": "registered" if entry.expires_utc > utc else "expired",
-        "address": entry.address,
-        "first": instant(entry.first_utc),
-        "last": instant(entry.last_utc),
-        "times": entry.times,
-        "remaining_s": max(0, round(entry.expires_utc - utc)),
+        "state": "never" if entry is None else "registered" if entry.expires_utc > utc else "expired",
+        "address": None if entry is None else entry.address,
+        "first": None if entry is None else instant(entry.first_utc),
+        "last": None if entry is None else instant(entry.last_utc),
+        "times": 0 if entry is None else entry.times,
+        "remaining_s": None if entry is None else max(0, round(entry.expires_utc - utc)),
     }
 
 

@@ -36,7 +36,7 @@ from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 
-__all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal"]
+__all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal", "always_passes"]
 
 DEFAULT_REPLAY_WINDOW: Final = 64
 """Packets; what RFC 4303 3.4.3 recommends."""
@@ -67,7 +67,7 @@ class GroupPolicy:
 
     `traffic`: what is never to pass in clear. `replay_window`: packets, for single-source SAs; others have none.
     `addresses`: this host's own on the group's interface; tunnel mode takes its outer source from them.
-    Raises ValueError without traffic, or when a destination is no multicast prefix.
+    Raises ValueError without traffic, when a destination is no multicast prefix, or for traffic that `always_passes`.
     """
 
     group: GroupId
@@ -82,6 +82,8 @@ class GroupPolicy:
         for flow in self.traffic:
             if not flow.destination.is_multicast():
                 raise ValueError(f"destination {flow.destination} is no multicast address")
+            if always_passes(flow):
+                raise ValueError(f"traffic {flow} is control traffic, which always passes in clear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Gspd:
         Keep an expired GSA in `held` until its successor is there: its flows then stay blocked although only the
         GCKS named them.
         """
-        build = _Build(now)
+        build = _Build(self._policies, now)
         for policy in self._policies:
             build.block(policy)
         for policy in self._policies:
@@ -190,6 +192,11 @@ def _control(flow: Flow) -> Iterator[Flow]:
     return (control for control in every if control.overlaps(flow))
 
 
+def always_passes(flow: Flow) -> bool:
+    """Whether each packet of a flow is control traffic (GDOI, IGMP, MLD, ND), so that no group can protect it."""
+    return any(control.covers(flow) for control in _control(flow))
+
+
 def _foreign(policy: GroupPolicy, flow: Flow) -> str | None:
     """Why a flow is none of this group's at all, so that not even a block is due for it; None when it is."""
     if not flow.destination.is_multicast():
@@ -218,7 +225,8 @@ def _unable(sa: DataSA) -> str | None:
 class _Build:
     """Databases in the making."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, policies: Sequence[GroupPolicy], now: float) -> None:
+        self._policies: Final = policies
         self.now = now
         self.sad: dict[SadKey, SadEntry] = {}
         self.spd: dict[SpdKey, SpdEntry] = {}
@@ -240,7 +248,7 @@ class _Build:
             if (reason := _foreign(policy, sa.flow)) is not None:
                 self._refuse(policy, sa, reason)
                 continue
-            reason = _unable(sa) or self._conflict(policy, sa, serving.get(sa.flow, ()))
+            reason = _unable(sa) or self._intrusion(policy, sa) or self._conflict(policy, sa, serving.get(sa.flow, ()))
             if reason is None:
                 self._claims.append((policy.group, sa.flow))
                 self._taken.add(_key(sa))
@@ -293,6 +301,15 @@ class _Build:
         """
         active = [pair for pair in sending if pair[0].send_from <= self.now]
         return active[-1] if active else min(sending, key=lambda pair: pair[0].send_from)
+
+    def _intrusion(self, policy: GroupPolicy, sa: DataSA) -> str | None:
+        """Why an SA that goes beyond its group's traffic would carry another's, which waits for an SA of its own."""
+        if any(mine.covers(sa.flow) for mine in policy.traffic):
+            return None
+        for other in self._policies:
+            if other.group != policy.group and any(theirs.overlaps(sa.flow) for theirs in other.traffic):
+                return f"flow {sa.flow} reaches into the traffic configured for group {other.group}"
+        return None
 
     def _conflict(self, policy: GroupPolicy, sa: DataSA, beside: Sequence[DataSA]) -> str | None:
         for group, flow in self._claims:

@@ -15,7 +15,7 @@ from agent.errors import AgentError
 from agent.logs import configure
 from agent.member.service import GmdService
 from agent.member.setup import prepare
-from agent.service.daemon import exit_status, report, serve
+from agent.service.daemon import DaemonCommand, exit_status, report, serve
 
 __all__ = ["DEFAULT_CONFIG", "main"]
 
@@ -23,11 +23,11 @@ DEFAULT_CONFIG = Path("/etc/mcastsec/gmd.toml")
 """The configuration that gmd reads when none is named."""
 
 
-@click.command(name="gmd", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="gmd", cls=DaemonCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_CONFIG,
     show_default=True,
     help="The configuration file, see gmd.toml(5).",

@@ -60,6 +60,8 @@ class Reconciler:
         self._busy = asyncio.Lock()
         self._retired: list[DataSA] = []
         self._told: frozenset[str] = frozenset()
+        self._done = Pass()
+        self._left = False
 
     def wanted(self) -> None:
         """Something changed: a pass is due."""
@@ -71,8 +73,8 @@ class Reconciler:
         self.wanted()
 
     async def run(self) -> None:
-        """Passes without end."""
-        while True:
+        """Passes until `leave`."""
+        while not self._left:
             wait_s = _RETRY_S
             try:
                 done = await self.once()
@@ -88,26 +90,29 @@ class Reconciler:
                 pass
 
     async def once(self) -> Pass:
-        """One pass. Raises LocalError when the data path cannot be reached."""
-        return await self._apply(self._gspd, self._held)
+        """One pass; after `leave` none. Raises LocalError when the data path cannot be reached."""
+        async with self._busy:
+            if not self._left:
+                await self._pass(self._gspd(), dict(self._held()))
+            return self._done
 
     async def leave(self, gspd: Gspd) -> Pass:
         """The last pass, before the end: what `gspd` blocks stays, everything else goes. Raises LocalError."""
-        return await self._apply(lambda: gspd, dict)
-
-    async def _apply(self, gspd: Callable[[], Gspd], held_now: Callable[[], Mapping[GroupId, GroupSA]]) -> Pass:
+        self._left = True
         async with self._busy:
-            self._wanted.clear()
-            held = dict(held_now())
-            self._wipe()
-            desired = gspd().desired(held, self._clock.monotonic())
-            operations = plan(desired.databases, await self._datapath.current())
-            outcomes = await self._datapath.apply(operations) if operations else []
-            failures = tuple(_words(outcome) for outcome in outcomes if outcome.error is not None)
-            done = Pass(held, failures, desired.refusals)
-            self._tell(done, outcomes)
-            self._on_pass(done)
-            return done
+            await self._pass(gspd, {})
+            return self._done
+
+    async def _pass(self, gspd: Gspd, held: Mapping[GroupId, GroupSA]) -> None:
+        self._wanted.clear()
+        self._wipe()
+        desired = gspd.desired(held, self._clock.monotonic())
+        operations = plan(desired.databases, await self._datapath.current())
+        outcomes = await self._datapath.apply(operations) if operations else []
+        failures = tuple(_words(outcome) for outcome in outcomes if outcome.error is not None)
+        self._done = Pass(held, failures, desired.refusals)
+        self._tell(self._done, outcomes)
+        self._on_pass(self._done)
 
     def _wipe(self) -> None:
         for sa in self._retired:

@@ -3,18 +3,21 @@
 Key servers are asked in the configured order. When none serves the group, all is tried again after a wait that doubles,
 with jitter, so that the members of a group do not come back at once. An SA is replaced before it ends:
 
-- The lead is 5 % of the lifetime and at least 60 s, but at most a quarter of it. A key server makes the next TEK
-  twice that before the end, and its senders change over to it half of that before the end.
-- How long a TEK lives can be told only of one that was got while fresh. Until then, a quarter of what was left counts
-  as the lead: late enough to be of use, and early enough for every lifetime that could be behind it.
-- Where there is no newer SA yet, a member asks again when half of the rest is over.
+- The lead is 5 % of the lifetime and at least 60 s, but at most a quarter of it; and at least twice the time by which
+  the latest change-over came before the end of the older SA. A key server makes the next TEK twice the lead before the
+  end, and its senders change over to it half a lead before the end. Members ask between the two.
+- How long a TEK lives can be told only of one that was got while fresh. Until then, and where there is no newer SA yet,
+  a member asks again when a quarter to two fifths of the rest is over. Whatever the key server's lead, one of these
+  instants falls between the two.
+- Lifetimes are told in whole seconds and count from receipt, so an end may be later here than at the key server by as
+  long as the registration took; it is taken to be earlier by that much.
 - A GSA without an SA that lasts counts as a fruitless round.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -29,7 +32,10 @@ __all__ = ["Failure", "Registration", "Retry"]
 _LEAST_LEAD_S: Final = 60.0
 _LEAD_SHARE: Final = 0.05
 _MOST_LEAD_SHARE: Final = 0.25
-_LEAD_JITTER: Final = 0.25
+_LEADS_BEFORE: Final = (1.5, 1.75)
+"""Leads before the end at which a member asks, by chance."""
+_REST_BEFORE: Final = (0.6, 0.75)
+"""Share of the rest that is left when a member asks again."""
 _LEAST_WAIT_S: Final = 1.0
 _HINT_EVERY_S: Final = 5.0
 
@@ -81,6 +87,7 @@ class Registration:
         self._next = 0
         self._rounds = 0
         self._lifetime_s: float | None = None
+        self._change_over_s = 0.0
         self._worn: set[_Name] = set()
         self._due: float | None = -math.inf
         self._last_asked = -math.inf
@@ -105,6 +112,7 @@ class Registration:
         self._worn &= {_name(sa) for sa in self.held.data}
         self.server, self.asking = self.asking, None
         self.failures, self._next = (), 0
+        self._change_over_s = max(_change_overs_s(group_sa, now), default=self._change_over_s)
         self._schedule(before, now)
         return dropped
 
@@ -139,7 +147,7 @@ class Registration:
     def forget(self, now: float) -> tuple[DataSA, ...]:
         """Let go of the GSA, which is not to be used any more, and ask anew. Returns SAs as `succeeded` does."""
         dropped = () if self.held is None else self.held.data
-        self.held, self.server, self._lifetime_s = None, None, None
+        self.held, self.server, self._lifetime_s, self._change_over_s = None, None, None, 0.0
         self._due = now
         return dropped
 
@@ -184,14 +192,31 @@ class Registration:
         fresh = before is not None and self.held is not None and _renewed(before, self.held, now)
         if fresh:
             self._lifetime_s = max(left_s, self._lifetime_s or 0.0)
-        if self._lifetime_s is None:
-            lead_s = left_s * _MOST_LEAD_SHARE
-        else:
-            lead_s = min(max(_LEAST_LEAD_S, self._lifetime_s * _LEAD_SHARE), self._lifetime_s * _MOST_LEAD_SHARE)
-        due = expires - lead_s * (1.0 + _LEAD_JITTER * self._chance())
+        ends = expires - (now - self._last_asked)
+        due = ends - _between(_LEADS_BEFORE, self._chance()) * self._lead_s()
         if due <= now:
-            due = now + left_s * 0.5
+            due = ends - _between(_REST_BEFORE, self._chance()) * (ends - now)
         self._due = max(due, now + _LEAST_WAIT_S)
+
+    def _lead_s(self) -> float:
+        """The key server's lead, as far as it can be told; without end as long as it cannot."""
+        if self._lifetime_s is None:
+            return math.inf
+        usual_s = min(max(_LEAST_LEAD_S, self._lifetime_s * _LEAD_SHARE), self._lifetime_s * _MOST_LEAD_SHARE)
+        return max(usual_s, 2.0 * self._change_over_s)
+
+
+def _between(bounds: tuple[float, float], chance: float) -> float:
+    low, high = bounds
+    return low + (high - low) * chance
+
+
+def _change_overs_s(group_sa: GroupSA, now: float) -> Iterator[float]:
+    """How long before the end of each flow's older SAs senders change over to one that still waits (ATD)."""
+    for sa in group_sa.data:
+        if sa.send_from > now:
+            ends = (older.expires for older in group_sa.data if older.flow == sa.flow and older is not sa)
+            yield from (end - sa.send_from for end in ends if end is not None and end > sa.send_from)
 
 
 def _ends(group_sa: GroupSA) -> dict[Flow, float]:

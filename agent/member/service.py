@@ -7,6 +7,7 @@ the ports are opened, then the groups registered.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -70,6 +71,10 @@ class GmdService:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Block the groups' traffic, open ports, begin to register. Raises LocalError with the next step."""
+        gmd = self._setup.config.gmd
+        control = self._control_server(gmd.control_socket, gmd.control_group)
+        # Before the kernel: a pass of ours would take the SAs of a gmd that runs out of it.
+        control.refuse_second()
         blocked = await self._reconciler.once()
         if blocked.failures:
             raise LocalError(
@@ -78,10 +83,10 @@ class GmdService:
             )
         # After the blocks: a kernel that cannot protect the traffic must not let it pass in clear either.
         self._capabilities = await self._datapath.probe()
-        gmd = self._setup.config.gmd
         self._registrations = {table.id: self._registration(table) for table in self._setup.config.groups}
         self._key_servers.configure(self._setup.servers, gmd.port)
-        await self._open_control(gmd.control_socket, gmd.control_group)
+        await control.start()
+        self._control = control
         self._joins.want(self._setup.memberships())
         tasks.create_task(self._reconciler.run(), name="reconciler")
         tasks.create_task(self._watch(), name="data path events")
@@ -95,8 +100,7 @@ class GmdService:
             raise LocalError("control_socket changes with a restart only", exit_status=os.EX_CONFIG)
         gone = self._key_servers.configure(setup.servers, setup.config.gmd.port)
         self._setup = setup
-        configure(setup.config.gmd.log_form)
-        self._joins.want(setup.memberships())
+        configure(setup.config.gmd.log_form, level=logging.getLogger().level)  # --verbose stays
         self._take_groups(gone)
         self._drop_unauthorized()
         try:
@@ -105,6 +109,8 @@ class GmdService:
             # The configuration is in force all the same: the reconciler goes on trying.
             log.error("data path not reached, it is tried again", reason=error)
             self._reconciler.wanted()
+        # Only now: new groups are blocked before their packets are asked for.
+        self._joins.want(setup.memberships())
         self._advance()
 
     async def stop(self) -> None:
@@ -248,11 +254,9 @@ class GmdService:
 
     # Control socket
 
-    async def _open_control(self, path: Path, group: str | None) -> None:
+    def _control_server(self, path: Path, group: str | None) -> ControlServer:
         commands = {"status": self._status, "groups": self._groups, "sas": self._sas, "policies": self._policies}
-        control = ControlServer(path, commands, group=group)
-        await control.start()
-        self._control = control
+        return ControlServer(path, commands, group=group)
 
     def _instants(self) -> Instants:
         return Instants(self._clock.monotonic(), self._clock.utc())

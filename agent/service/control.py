@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,11 @@ class ControlServer:
         self._gid = os.getegid()
         self._clients: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+
+    def refuse_second(self) -> None:
+        """For a daemon that must not touch anything beside another: raise LocalError when one answers there."""
+        if self._path.is_socket() and _answers(self._path):
+            raise _served(self._path)
 
     async def start(self) -> None:
         """Open the socket. Raises LocalError when another daemon answers there, or the path cannot be used."""
@@ -114,7 +120,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"error": "the request is no JSON object"}
         if not isinstance(request, dict) or request.get("version") != SCHEMA_VERSION:
             return {"error": f"this daemon speaks version {SCHEMA_VERSION}: use the tool of the same release"}
@@ -137,7 +143,9 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, *,
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
             client.connect(str(path))
-            client.sendall(json.dumps(request).encode() + b"\n")
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # Refused before it was read: the answer says why.
+                client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answers:
                 line = answers.readline(_MAX_ANSWER)
     except OSError as error:
@@ -185,18 +193,26 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise LocalError(f"{path} is no socket: remove it, or set another control_socket", exit_status=os.EX_CANTCREAT)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(1.0)
-        if client.connect_ex(str(path)) != errno.ECONNREFUSED:
-            message = f"{path} is served by a daemon that runs: stop it, or set another control_socket"
-            raise LocalError(message, exit_status=os.EX_UNAVAILABLE)
+    if _answers(path):
+        raise _served(path)
     path.unlink()
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        return client.connect_ex(str(path)) != errno.ECONNREFUSED
+
+
+def _served(path: Path) -> LocalError:
+    message = f"{path} is served by a daemon that runs: stop it, or set another control_socket"
+    return LocalError(message, exit_status=os.EX_UNAVAILABLE)
+
+
 def _unusable(path: Path, error: OSError) -> LocalError:
-    message = (
-        f"control socket {path}: {os.strerror(error.errno or 0)}: set control_socket to a folder of the daemon's user"
-    )
+    # Python refuses a path over 107 octets itself, without a number.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    message = f"control socket {path}: {reason}: set control_socket to a folder of the daemon's user"
     return LocalError(message, exit_status=os.EX_CANTCREAT)
 
 

@@ -13,15 +13,31 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from typing import Final, Protocol
 
+import click
 from cysystemd.daemon import Notification, notify
 
 from agent.config.loader import ConfigErrors
 from agent.errors import AgentError, KernelError, LocalError
 from agent.logs import get_logger
 
-__all__ = ["Notifier", "Service", "SystemdNotifier", "exit_status", "report", "serve"]
+__all__ = ["DaemonCommand", "Notifier", "Service", "SystemdNotifier", "exit_status", "report", "serve"]
 
 log = get_logger(__name__)
+
+
+class _WrongUsage(click.UsageError):
+    exit_code = os.EX_USAGE
+
+
+class DaemonCommand(click.Command):
+    """A daemon's command line: one that is wrong leaves with EX_USAGE, as sysexits.h has it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options. Raises click.UsageError."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _WrongUsage(error.format_message(), ctx) from None
 
 
 class Service(Protocol):
@@ -148,6 +164,10 @@ async def _live(service: Service, told: Notifier, orders: asyncio.Queue[_Order],
                 await _reload(service)
                 told.ready(service.summary())
                 next_order = asyncio.create_task(orders.get())
+        else:
+            # To its end before the stop: it must not set up what the stop has just taken down.
+            start.cancel()
+            await asyncio.wait({start})
         told.stopping()
         await service.stop()
     finally:

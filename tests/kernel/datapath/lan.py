@@ -46,11 +46,13 @@ def inside(namespace: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An IP packet of the wire: `protocol` of its first header, `destination` as text, `spi` of ESP, all its octets."""
+    """An IP packet of the wire: `protocol` of its first header, addresses, ESP's `spi` and `sequence`, its octets."""
 
     protocol: int
+    source: str
     destination: str
     spi: int
+    sequence: int
     octets: bytes
 
 
@@ -88,6 +90,12 @@ class Host:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._ifindex())
         else:
             opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(source))
+        return opened
+
+    def listener(self, address: str) -> socket.socket:
+        """A UDP socket that is bound to an address of this host."""
+        opened = self._udp(6 if ":" in address else 4)
+        opened.bind((address, PORT))
         return opened
 
     def receiver(self, group: str) -> socket.socket:
@@ -141,8 +149,9 @@ def packets_to(wire: socket.socket, group: str) -> list[Packet]:
         if destination == group:
             payload = frame[34:] if length == 4 else frame[54:]
             protocol = frame[protocol_at]
-            spi = int.from_bytes(payload[:4]) if protocol == ESP else 0
-            found.append(Packet(protocol, destination, spi, frame))
+            source = socket.inet_ntop(family, frame[destination_at - length : destination_at])
+            spi, sequence = (int.from_bytes(payload[at : at + 4]) if protocol == ESP else 0 for at in (0, 4))
+            found.append(Packet(protocol, source, destination, spi, sequence, frame))
 
 
 def receive_all(receiver: socket.socket) -> list[bytes]:

@@ -90,6 +90,7 @@ def payloads(count: int = COUNT, first: int = 0) -> list[bytes]:
 @pytest.mark.requirement(
     "MIPSEC-3-01", "ARCH-4.1-06", "OWN-01", "ARCH-5.1-01", "ARCH-5.2-03", "MIPSEC-4.2.1-01", "MIPSEC-4.1.1-04"
 )
+@pytest.mark.requirement("MIPSEC-5.1-01", "ESP-2.2-01")
 @pytest.mark.parametrize("single", [False, True], ids=["any-source", "single-source"])
 @pytest.mark.parametrize("bits", ["gcm", "cbc"])
 @pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
@@ -117,6 +118,9 @@ def test_a_group_is_blocked_then_served_then_blocked(
             assert receive_all(receiver) == payloads()
             seen = packets_to(wire, group)
             assert [(packet.protocol, packet.spi) for packet in seen] == [(ESP, sa.spi)] * COUNT
+            # In tunnel mode, too, the outer source is the inner one; the destination is by selection.
+            assert {packet.source for packet in seen} == {SOURCES[family]}
+            assert [packet.sequence for packet in seen] == list(range(1, COUNT + 1))
             assert not any(b"payload" in packet.octets for packet in seen)
             await reach(sending, databases(Role.SENDER, flow))
             with pytest.raises(PermissionError):
@@ -170,7 +174,7 @@ def test_a_rollover_under_a_stream_loses_nothing(hosts: tuple[Host, Host], famil
 
 
 @pytest.mark.needs_esp
-@pytest.mark.requirement("ARCH-4.4-05", "ARCH-5.2-01")
+@pytest.mark.requirement("ARCH-4.4-05", "ARCH-5.2-01", "MIPSEC-6.1-01")
 def test_a_single_source_sa_takes_packets_of_its_source_alone(hosts: tuple[Host, Host]) -> None:
     tx, rx = hosts
     shared, single = flow_of(4), flow_of(4, single=True)
@@ -203,6 +207,30 @@ def test_a_replayed_packet_is_taken_only_where_senders_share_the_sa(hosts: tuple
             for packet in packets_to(wire, GROUPS[4]):
                 again.send(packet.octets)
             assert receive_all(receiver) == payloads(3) * (1 if single else 2)
+
+    asyncio.run(story())
+
+
+@pytest.mark.needs_esp
+@pytest.mark.requirement("ARCH-4.1-02")
+def test_a_unicast_sa_with_the_spi_of_the_group_is_another_sa(hosts: tuple[Host, Host]) -> None:
+    tx, rx = hosts
+    flow, sa = flow_of(4), data_sa(flow_of(4))
+    unicast = f"src 10.9.0.1 dst 10.9.0.2 proto esp spi 0x{sa.spi:x} reqid 7 mode transport"
+    template = "tmpl src 10.9.0.1 dst 10.9.0.2 proto esp mode transport reqid 7"
+    for host, way in ((tx, "out"), (rx, "in")):
+        host.ip(f"xfrm state add {unicast} aead rfc4106(gcm(aes)) 0x1111111111111111111111111111111111111111 128")
+        host.ip(f"xfrm policy add src 10.9.0.1 dst 10.9.0.2 proto udp dir {way} priority 400000 {template}")
+    group, alone, sender = rx.receiver(GROUPS[4]), rx.listener("10.9.0.2"), tx.sender("10.9.0.1")
+
+    async def story() -> None:
+        async with tx.data_path() as sending, rx.data_path() as receiving:
+            for path, role in ((receiving, Role.RECEIVER), (sending, Role.SENDER)):
+                await reach(path, databases(role, flow, sa))
+            send(sender, GROUPS[4], 5)
+            send(sender, "10.9.0.2", 5, 100)
+            assert receive_all(group) == payloads(5)
+            assert receive_all(alone) == payloads(5, 100)
 
     asyncio.run(story())
 
@@ -288,6 +316,7 @@ def test_what_others_put_there_is_neither_seen_nor_touched(hosts: tuple[Host, Ho
 def test_an_identity_or_selector_that_another_program_has_is_refused(hosts: tuple[Host, Host]) -> None:
     host, _ = hosts
     flow = flow_of(4)
+    wire, sender = host.wire(), host.sender("10.9.0.1")
     gcm = "aead rfc4106(gcm(aes)) 0x1111111111111111111111111111111111111111 128"
     host.ip(f"xfrm state add src 10.9.0.1 dst 239.1.1.1 proto esp spi 0x1001 reqid 7 mode transport {gcm}")
     host.ip(f"xfrm policy add src 0.0.0.0/0 dst 239.1.1.1/32 proto udp dport {PORT} dir in priority 9 action allow")
@@ -299,13 +328,45 @@ def test_an_identity_or_selector_that_another_program_has_is_refused(hosts: tupl
             key = SadKey(IPAddress(GROUPS[4]), Spi(0x1001), SecurityProtocol.ESP)
             assert errors == [
                 f"ECANCELED: left as it is, because {key} could not be installed",
+                f"ECANCELED: left as it is, because {SpdKey(PolicyDirection.IN, flow)} could not be installed",
                 "EEXIST: another program's is there already",
                 "EEXIST: another program's is there already",
             ]
+            with pytest.raises(PermissionError):
+                send(sender, GROUPS[4], 1)
 
     asyncio.run(story())
+    assert packets_to(wire, GROUPS[4]) == []
     assert "reqid 7" in host.ip("xfrm state")
     assert "priority 9" in host.ip("xfrm policy")
+
+
+@pytest.mark.needs_esp
+@pytest.mark.requirement("ARCH-5.1-01")
+def test_a_host_whose_policies_were_flushed_is_shut_although_its_sa_is_refused(hosts: tuple[Host, Host]) -> None:
+    host, _ = hosts
+    flow = flow_of(4)
+    desired = databases(Role.BOTH, flow, data_sa(flow))
+    wire, sender = host.wire(), host.sender("10.9.0.1")
+    gcm = "aead rfc4106(gcm(aes)) 0x1111111111111111111111111111111111111111 128"
+
+    async def story() -> None:
+        async with host.data_path() as path:
+            await reach(path, desired)
+            host.ip("xfrm policy flush")
+            host.ip("xfrm state flush")
+            host.ip(f"xfrm state add src 10.9.0.1 dst 239.1.1.1 proto esp spi 0x1001 reqid 7 mode transport {gcm}")
+            for _ in range(2):
+                await path.apply(plan(desired, await path.current()))
+                with pytest.raises(PermissionError):
+                    send(sender, GROUPS[4], 1)
+            assert packets_to(wire, GROUPS[4]) == []
+            host.ip("xfrm state flush")
+            await reach(path, desired)
+            send(sender, GROUPS[4], 1)
+            assert [packet.protocol for packet in packets_to(wire, GROUPS[4])] == [ESP]
+
+    asyncio.run(story())
 
 
 async def next_event(

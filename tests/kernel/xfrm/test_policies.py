@@ -142,6 +142,20 @@ def test_a_socket_for_asyncio_and_another_beside_it() -> None:
     asyncio.run(main(), debug=True)
 
 
+def test_a_dump_that_was_given_up_is_not_in_the_way_of_the_next() -> None:
+    async def main() -> None:
+        async with AsyncXfrmSocket() as kernel:
+            await kernel.request_many([requests.add_policy(numbered(number)) for number in range(500)])
+            for turns in range(4):
+                given_up = asyncio.create_task(kernel.dump_policies())
+                for _ in range(turns + 2):
+                    await asyncio.sleep(0)
+                given_up.cancel()
+                assert len(await kernel.dump_policies()) == 500
+
+    asyncio.run(main())
+
+
 def test_another_namespace_is_reached_by_its_name(kernel: XfrmSocket) -> None:
     name = f"xfrm-test-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)

@@ -39,6 +39,15 @@ def test_on_a_terminal_that_is_wide_enough_it_is_drawn(
     assert ("[red]x" in capsys.readouterr().out) is not drawn
 
 
+def test_on_a_terminal_that_is_too_narrow_each_row_is_a_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    show(ROWS[:2], COLUMNS, as_json=False)
+    assert capsys.readouterr().out == "NAME  a\nN     7\nUP    yes\n\nNAME  longer\nN     1234\nUP    no\n"
+
+
 def test_what_a_peer_wrote_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"name": "a\x1b[2J\nb", "n": 1, "up": ["c\td"]}], COLUMNS, as_json=False)
     out = capsys.readouterr().out
@@ -121,3 +130,18 @@ def test_errors_leave_with_one_line_and_their_status(
         entry(failing(error))
     assert caught.value.code == status
     assert capsys.readouterr().err.endswith(says)
+
+
+def test_what_the_host_lacks_is_a_fault_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def load(_: Path) -> None:
+        raise LocalError("no ESP: load esp4", exit_status=os.EX_UNAVAILABLE)
+
+    with pytest.raises(SystemExit) as left:
+        check_configuration(Path("gmd.toml"), load, as_json=True)
+    assert left.value.code == os.EX_UNAVAILABLE
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert result == {
+        "file": "gmd.toml",
+        "valid": False,
+        "faults": [{"file": "", "key": "", "message": "no ESP: load esp4"}],
+    }

@@ -83,3 +83,8 @@ def test_a_public_file_may_be_read_by_all_but_not_be_empty(key: Writer) -> None:
     assert read_public(key(b"PEM", 0o644)).content == b"PEM"
     with pytest.raises(FileFault, match="is empty"):
         read_public(key(b"", 0o644))
+
+
+def test_a_file_that_opens_but_cannot_be_read_is_told() -> None:
+    with pytest.raises(FileFault, match="/proc/self/mem: Input/output error: name a file"):
+        read_public(Path("/proc/self/mem"))

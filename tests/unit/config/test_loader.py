@@ -156,7 +156,11 @@ def test_an_identity_must_be_of_its_type(write: Writer, kind: str, value: str) -
 
 @pytest.mark.parametrize(
     ("text", "says", "status"),
-    [("port = ", "is no TOML", os.EX_CONFIG), ("x" * (1024 * 1024 + 1), "at most 1048576 octets", os.EX_CONFIG)],
+    [
+        ("port = ", "is no TOML", os.EX_CONFIG),
+        (f"port = {'[' * 5000}{']' * 5000}", "too deep", os.EX_CONFIG),
+        ("x" * (1024 * 1024 + 1), "at most 1048576 octets", os.EX_CONFIG),
+    ],
 )
 def test_a_file_that_is_no_toml(write: Writer, text: str, says: str, status: int) -> None:
     path = write(text)
@@ -209,3 +213,10 @@ def test_rows_pass_over_what_is_no_table() -> None:
     raw: dict[str, Any] = {"groups": [{"teks": [{"a": 1}, 2]}, "x", {"teks": 5}], "other": {}}
     assert list(rows(raw, "groups", "teks")) == [(("groups", 0, "teks", 0), {"a": 1})]
     assert list(rows(raw, "other")) == []
+
+
+def test_a_fault_is_one_line_whatever_the_file_says(write: Writer) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load(write('"ke\\ny" = 1\nport = "a\\u001b[2J\\nb"\n'), Schema)
+    assert any('got "a\\x1b[2J\\nb"' in line for line in caught.value.lines)
+    assert all(line.isprintable() for line in caught.value.lines)

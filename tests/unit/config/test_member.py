@@ -118,6 +118,12 @@ def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
             "one address each",
         ),
         ('"239.1.1.1"', '"192.0.2.9"', "[groups[0].traffic[0]]", "multicast"),
+        (
+            '"239.1.1.1"',
+            '"239.1.1.1", protocol = "udp", port = 848',
+            "[groups[0].traffic[0]]",
+            "other traffic than GDOI, IGMP",
+        ),
         ("[identity]", "[gmd]\nretry_first_s = 9\nretry_most_s = 8\n[identity]", "[gmd]", "at most retry_most_s, 8"),
     ],
 )
@@ -154,3 +160,32 @@ def test_two_groups_do_not_share_packets(write: Writer) -> None:
 def test_faults_of_values_hide_none_between_tables(write: Writer) -> None:
     found = faults(write(SMALL.replace('["ks1"]', '["ks9"]').replace("239.1.1.1", "nowhere")))
     assert set(found) == {"[groups[0].traffic[0]]", "[groups[0]].key_servers[0]"}
+
+
+@pytest.mark.parametrize("key", ["id", "name", "role", "key_servers", "traffic"])
+def test_a_group_without_one_of_its_keys_is_told(write: Writer, key: str) -> None:
+    head, _, group = SMALL.partition("[[groups]]")
+    kept = "".join(line for line in group.splitlines(keepends=True) if not line.startswith(key))
+    assert faults(write(f"{head}[[groups]]{kept}"))[f"[groups[0]].{key}"] == "is missing"
+
+
+def test_names_that_are_none_are_told_and_nothing_else_happens(write: Writer) -> None:
+    told = faults(write(SMALL.replace('name = "ks1"', 'name = ["ks1"]')))
+    assert told["[key_servers[0]].name"].startswith("a name in quotes")
+
+
+def test_a_wrong_value_does_not_hide_what_its_table_contradicts(write: Writer) -> None:
+    text = SMALL.replace("[identity]", '[gmd]\nport = "848"\nretry_first_s = 9\nretry_most_s = 8\n[identity]')
+    text = text.replace('name = "ks1"', 'name = "k s"\nmethod = "rsa"')
+    text = text.replace('name = "video"', 'name = "vi deo"\njoin = true')
+    told = faults(write(text))
+    assert {
+        "[gmd].port",
+        "[gmd]",
+        "[key_servers[0]].name",
+        "[key_servers[0]]",
+        "[groups[0]].name",
+        "[groups[0]]",
+    } <= set(told)
+    assert told["[gmd]"] == "retry_first_s is at most retry_most_s, 8, got 9"
+    assert "missing: certificate, private_key, trust_anchors; not allowed: psk_file" in told["[key_servers[0]]"]

@@ -7,6 +7,7 @@ import pytest
 from netaddr import IPAddress
 
 from agent.datapath.carry import Refused, Step, There, carry_out
+from agent.datapath.plan import plan
 from agent.datapath.port import (
     AddPolicy,
     AddSa,
@@ -18,7 +19,7 @@ from agent.datapath.port import (
     UpdatePolicy,
 )
 from agent.gsa.algorithms import Transform
-from agent.gsa.databases import Action, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
 from agent.gsa.flow import Flow
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
@@ -142,6 +143,27 @@ def test_a_sender_stays_on_the_sa_it_has_when_the_next_cannot_be_installed() -> 
     assert link.there == {BLOCK.key: BLOCK}
 
 
+@pytest.mark.requirement("ARCH-5.1-01")
+def test_what_is_to_be_protected_is_blocked_when_its_sa_is_refused() -> None:
+    link = FakeLink()
+    link.stubborn.add(SA.key)
+    outcomes = run(link, *plan(Databases.of([SA], [SEND]), Databases()))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False]
+    (held,) = link.there.values()
+    assert isinstance(held, SpdEntry)
+    assert (held.key, held.action) == (SEND.key, Action.DISCARD)
+
+
+@pytest.mark.requirement("OWN-04", "MIPSEC-4.4-01")
+def test_an_update_never_takes_the_place_of_what_could_not_be_added() -> None:
+    link = FakeLink(SA)
+    link.there[SEND.key] = There.FOREIGN
+    added, updated = run(link, *plan(Databases.of([SA], [SEND]), Databases.of([SA], [])))
+    assert str(added.error) == "EEXIST: another program's is there already"
+    assert str(updated.error) == f"ECANCELED: left as it is, because {SEND.key} could not be installed"
+    assert link.there == {SA.key: SA, SEND.key: There.FOREIGN}
+
+
 def test_nothing_is_done_that_could_not_be_recognised_as_ours() -> None:
     link = FakeLink()
     assert SEND.template is not None
@@ -153,5 +175,5 @@ def test_nothing_is_done_that_could_not_be_recognised_as_ours() -> None:
         UpdatePolicy(replace(SEND, template=replace(SEND.template, reqid=7))),
     )
     assert [outcome.error and outcome.error.errno for outcome in outcomes] == [errno.EPERM] * 4
-    assert link.submitted == [[], []]
+    assert link.submitted == [[], [], []]
     assert link.there == {}

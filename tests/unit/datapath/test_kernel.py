@@ -40,6 +40,7 @@ from xfrm.state import SaId, SecurityAssociation
 from xfrm.values import Lifetime, Mark, Usage
 
 OWN_PORT = 4242
+ANY4 = Prefix.of("0.0.0.0/0")
 NOW, UTC_S = 1000.0, 1_800_000_000
 REQID = 0x4D430001
 FLOW = Flow.parse("239.1.1.1", "10.9.0.1", protocol=17, port=5000)
@@ -214,6 +215,7 @@ def test_what_was_applied_is_read_back(bench: Bench) -> None:
     assert bench.current() == Databases()
 
 
+@pytest.mark.requirement("OWN-06")
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
 def test_every_transform_survives(bench: Bench, transform: Transform) -> None:
     esp = transform.cipher is not None
@@ -225,10 +227,13 @@ def test_every_transform_survives(bench: Bench, transform: Transform) -> None:
         integrity_key=Secret(b"\xa5" * transform.integrity_key_octets),
     )
     assert bench.apply(AddSa(entry)) == [""]
+    (sa,) = bench.socket.sas.values()
+    assert sa.extra_flags == 0
     assert bench.current() == Databases.of([entry], [])
     assert bench.current() != Databases.of([replace(entry, reqid=REQID + 1)], [])
 
 
+@pytest.mark.requirement("OWN-05")
 def test_the_kernel_form_of_an_sa(bench: Bench) -> None:
     endless = replace(SA, spi=Spi(0x1001), expires=None, lifetime_kilobytes=None, source=None)
     bench.apply(AddSa(SA), AddSa(endless))
@@ -236,6 +241,7 @@ def test_the_kernel_form_of_an_sa(bench: Bench) -> None:
     first, second = bench.socket.sas.values()
     assert first.lifetime == Lifetime(soft_bytes=7168, hard_bytes=8192, hard_add_s=62)
     assert first.direction is None
+    assert (first.mark, second.mark) == (None, None)
     assert str(first.selector) == "src 10.9.0.1/32 dst 239.1.1.1/32 proto 17 dport 5000"
     assert second.lifetime == Lifetime()
     assert second.source == Address.of("0.0.0.0")
@@ -264,6 +270,9 @@ def test_what_is_not_ours_is_not_reported(bench: Bench) -> None:
         replace(policy, type=constants.PolicyType.SUB),
         replace(policy, selector=replace(policy.selector, ifindex=3)),
         replace(policy, selector=replace(policy.selector, destination_port_mask=0xFF00)),
+        replace(policy, selector=replace(policy.selector, destination_port=0)),
+        replace(policy, selector=replace(policy.selector, source_port=0)),
+        replace(policy, selector=Selector(ANY4, policy.selector.destination, 1, source_port=8, destination_port=0)),
         replace(policy, selector=replace(policy.selector, source=Prefix.of("10.9.0.1/24"))),
     ]
     bench.socket.policies.clear()
@@ -324,6 +333,16 @@ def test_a_place_holder_of_the_kernel_makes_room(bench: Bench) -> None:
     assert bench.current() == Databases.of([SA], [])
 
 
+@pytest.mark.requirement("MIPSEC-4.4-01")
+def test_a_place_holder_of_another_program_stays(bench: Bench) -> None:
+    bench.apply(AddSa(SA))
+    (sa,) = bench.socket.sas.values()
+    theirs = {sa.id: replace(sa, aead=None, reqid=7)}
+    bench.socket.sas = dict(theirs)
+    assert "another program's is there already" in bench.apply(AddSa(SA))[0]
+    assert bench.socket.sas == theirs
+
+
 def test_an_sa_of_ours_that_cannot_be_read_back_stays(bench: Bench) -> None:
     bench.apply(AddSa(SA))
     (sa,) = bench.socket.sas.values()
@@ -345,9 +364,11 @@ def test_somebody_elses_sa_or_policy_stays(bench: Bench) -> None:
     (sa,), (policy,) = bench.socket.sas.values(), bench.socket.policies.values()
     bench.socket.sas = {sa.id: replace(sa, reqid=7)}
     bench.socket.policies = {policy.id: replace(policy, priority=3)}
-    installed, sending = bench.apply(AddSa(SA), AddPolicy(SEND))
+    installed, sending, switched = bench.apply(AddSa(SA), AddPolicy(SEND), UpdatePolicy(SEND))
     assert "another program's is there already" in installed
-    assert "left as it is" in sending
+    assert "another program's is there already" in sending
+    assert "left as it is" in switched
+    assert bench.socket.policies[policy.id].priority == 3
     assert bench.socket.sas[sa.id].reqid == 7
     (blocked,) = bench.apply(AddPolicy(replace(SEND, action=Action.DISCARD, template=None)))
     assert "another program's is there already" in blocked
@@ -384,6 +405,21 @@ def test_a_kernel_out_of_reach_is_a_local_error_that_says_what_to_do(
     assert raised.value.exit_status == status
     with pytest.raises(LocalError, match=step):
         bench.current()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "step"),
+    [(errno.EPERM, os.EX_NOPERM, "CAP_NET_ADMIN"), (errno.EBUSY, os.EX_OSERR, "try again")],
+)
+def test_a_refused_dump_is_a_local_error(bench: Bench, number: int, status: int, step: str) -> None:
+    async def ask() -> None:
+        async with KernelDataPath(FixedClock()) as path:
+            bench.socket.broken = KernelRefused(number, "", requests.dump_sas())
+            await path.current()
+
+    with pytest.raises(LocalError, match=step) as raised:
+        asyncio.run(ask())
+    assert raised.value.exit_status == status
 
 
 def test_a_refused_read_back_is_a_local_error(bench: Bench) -> None:

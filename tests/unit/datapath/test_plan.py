@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from netaddr import IPAddress
 
 from agent.datapath.plan import plan
@@ -35,6 +36,11 @@ BYPASS = SpdEntry(IN, Flow.parse("239.1.1.1", protocol=2), Action.BYPASS, 0x4D10
 NOTHING = Databases()
 BLOCKED = Databases.of([], [*BLOCKS, BYPASS])
 SERVED = Databases.of([SA], [RECEIVE, SEND, BYPASS])
+
+
+def until(entry: SpdEntry) -> SpdEntry:
+    """The block, beneath all else, that stands until a protection can."""
+    return replace(entry, action=Action.DISCARD, priority=0x4DFF, template=None)
 
 
 def test_equal_databases_need_nothing() -> None:
@@ -88,7 +94,26 @@ def test_what_cannot_be_read_is_removed_or_overwritten() -> None:
     stray = replace(SA, spi=Spi(0x9999)).key
     stray_policy = replace(SEND, flow=Flow.parse("239.9.9.9")).key
     actual = Databases.of([], [RECEIVE, BYPASS], [SA.key, SEND.key, stray, stray_policy])
-    assert plan(SERVED, actual) == [ReplaceSa(SA), UpdatePolicy(SEND), DeletePolicy(stray_policy), DeleteSa(stray)]
+    assert plan(SERVED, actual) == [
+        UpdatePolicy(until(SEND)),
+        ReplaceSa(SA),
+        UpdatePolicy(SEND),
+        DeletePolicy(stray_policy),
+        DeleteSa(stray),
+    ]
+
+
+@pytest.mark.requirement("ARCH-5.1-01")
+def test_protection_where_nothing_shuts_yet_is_a_block_first() -> None:
+    loose = replace(SEND, action=Action.BYPASS, priority=0x4D10, template=None)
+    assert plan(SERVED, Databases.of([], [loose, BYPASS])) == [
+        AddPolicy(until(RECEIVE)),
+        UpdatePolicy(until(SEND)),
+        AddSa(SA),
+        UpdatePolicy(RECEIVE),
+        UpdatePolicy(SEND),
+    ]
+    assert plan(SERVED, NOTHING)[:3] == [AddPolicy(BYPASS), AddPolicy(until(RECEIVE)), AddPolicy(until(SEND))]
 
 
 def test_a_bypass_in_the_place_of_a_block_is_tightened_at_once() -> None:

@@ -54,6 +54,14 @@ def test_every_transform_is_tried_as_ours_and_taken_out() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_what_a_killed_probe_left_is_not_in_the_way_of_the_next() -> None:
+    link = FakeLink(lambda entry: None)
+    asyncio.run(probe(link))
+    first = [entry.key for entry in link.tried]
+    left = FakeLink(lambda entry: errno.EEXIST if entry.key in first else None)
+    assert asyncio.run(probe(left)).transforms == set(ESP)
+
+
 def test_what_is_refused_is_not_there() -> None:
     link = FakeLink(lambda entry: None if entry.transform == GCM else errno.ENOSYS)
     assert asyncio.run(probe(link)).transforms == {GCM}

@@ -56,8 +56,8 @@ def test_at_most_two_teks_of_a_line_live_and_senders_always_have_one(lifetime_s:
         spans.append(renewal.successor(spans[-1], renewal.due(spans[-1])))
     for one, two in pairwise(spans):
         assert one.created < two.created < two.activates < one.expires
-        # members come back one margin before the end, so each has half a margin to be there before the switch
-        assert two.activates - (one.expires - renewal.lead_s) == pytest.approx(renewal.lead_s / 2, rel=1e-6)
+        # members come back one and a half leads before the end, so each has a whole lead to be there before the switch
+        assert two.activates - (one.expires - 1.5 * renewal.lead_s) == pytest.approx(renewal.lead_s, rel=1e-6)
     for one, three in zip(spans, spans[2:], strict=False):
         assert three.created >= one.expires - 1e-6 * lifetime_s
 

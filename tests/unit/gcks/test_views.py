@@ -96,6 +96,17 @@ def test_member_row_says_when_from_where_and_how_often() -> None:
     assert row["last"] == "2026-02-28T23:59:10Z"
 
 
+def test_every_row_has_every_key() -> None:
+    group = video_group()
+    (line,) = group.teks
+    tek = make_tek(VIDEO, line, None, now=0.0, entropy=FakeEntropy(), used=set())
+    full, none = (group_rows({VIDEO: ((line, teks),)}, {VIDEO: group}, [], now=0.0, utc=UTC) for teks in ((tek,), ()))
+    assert full[0].keys() == none[0].keys()
+    seen, never = member_rows({VIDEO: group}, {}, [registered(UTC + 10)], utc=UTC)
+    assert (seen["state"], never["state"]) == ("registered", "never")
+    assert seen.keys() == never.keys()
+
+
 def test_refusals_are_newest_first() -> None:
     peer = Endpoint(IPAddress("192.0.2.66"), 848)
     refusals = [

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.gsa.algorithms import Cipher, Integrity, Transform
+from agent.gsa.algorithms import INTEGRITIES, Cipher, Integrity, Transform
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_null_encryption_without_integrity_does_not_exist() -> None:
 def test_forbidden_combinations(cipher: Cipher | None, bits: int, integrity: Integrity | None, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Transform(cipher, bits, integrity)
+
+
+@pytest.mark.requirement("P1-4868-2.3-01")
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_the_icv_is_half_the_hash(integrity: Integrity) -> None:
+    assert INTEGRITIES[integrity].icv_bits * 2 == INTEGRITIES[integrity].key_bits

@@ -59,7 +59,7 @@ def test_only_listed_groups_are_served() -> None:
     assert ENTRY.refusals(other) == ("group 7 is not among the groups of GPAD entry 'ks1'",)
 
 
-@pytest.mark.requirement("MIPSEC-4.1.3-05", "MIPSEC-4.1.3-08")
+@pytest.mark.requirement("MIPSEC-4.1.3-05", "MIPSEC-4.1.3-08", "MSA-4.1.3.4-01")
 def test_flows_of_both_families_are_checked() -> None:
     assert ENTRY.refusals(group_sa(data_sa(), data_sa("ff3e::8000:1"))) == ()
     refused = ENTRY.refusals(group_sa(data_sa("239.1.2.1"), data_sa(), data_sa("ff3e::9000:1", spi=0x1001)))

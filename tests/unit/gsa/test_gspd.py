@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from netaddr import IPAddress, IPNetwork
 
-from agent.gsa.algorithms import Transform
+from agent.gsa.algorithms import CIPHERS, TRANSFORMS, Transform
 from agent.gsa.databases import OWN_PRIORITIES, OWN_REQIDS, Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.flow import Flow
-from agent.gsa.gspd import Desired, GroupPolicy, Gspd
+from agent.gsa.gspd import Desired, GroupPolicy, Gspd, always_passes
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
@@ -153,11 +153,23 @@ def test_an_any_source_sa_is_shared_without_replay_service() -> None:
     assert (held.source, held.replay_window, held.selector) == (None, 0, TRAFFIC)
 
 
-@pytest.mark.requirement("MIPSEC-A.2-03", "ESP-3.4-03", "ARCH-4.4-05")
+@pytest.mark.requirement("MIPSEC-A.2-03", "ESP-3.4-02", "ESP-3.4-03", "ARCH-4.4-05")
 def test_a_single_source_sa_checks_source_and_replay() -> None:
     held = sad(desired(policy(SINGLE), data_sa(SINGLE)).databases)[0x1000]
     assert (held.source, held.replay_window, held.selector) == (HERE, 64, SINGLE)
     assert sad(desired(policy(SINGLE, replay_window=0), data_sa(SINGLE)).databases)[0x1000].replay_window == 0
+    # There is no transform without integrity that the check could rest on.
+    assert all(
+        transform.integrity or CIPHERS[transform.cipher].combined for transform in TRANSFORMS if transform.cipher
+    )
+
+
+@pytest.mark.requirement("MIPSEC-A.2-09")
+def test_many_senders_each_have_an_sa_with_replay_state_of_its_own() -> None:
+    flows = [replace(TRAFFIC, source=IPNetwork(f"10.9.0.{host}/32")) for host in range(1, 33)]
+    result = desired(policy(), *(data_sa(flow, 0x1000 + place) for place, flow in enumerate(flows)))
+    assert result.refusals == ()
+    assert {(held.source, held.replay_window) for held in result.databases.sad} == {(f.source.ip, 64) for f in flows}
 
 
 def test_senders_of_a_prefix_share_the_sa_without_replay_service() -> None:
@@ -166,7 +178,7 @@ def test_senders_of_a_prefix_share_the_sa_without_replay_service() -> None:
     assert (held.source, held.replay_window, held.selector) == (None, 0, some)
 
 
-@pytest.mark.requirement("MIPSEC-4.2.1-05", "MIPSEC-4.2.1-06")
+@pytest.mark.requirement("MIPSEC-4.2.1-05", "MIPSEC-4.2.1-06", "MSA-4.2.1-03")
 def test_rollover_receives_on_both_and_switches_the_sender_once_at_atd() -> None:
     older = data_sa(spi=0x1001, expires=100.0)
     newer = data_sa(spi=0x1002, expires=200.0, send_from=60.0)
@@ -259,6 +271,7 @@ def test_a_single_source_tunnel_takes_the_source_of_its_flow() -> None:
     assert out_spi(result, single6) == 0x1000
 
 
+@pytest.mark.requirement("ESP-3.3-02")
 @pytest.mark.parametrize(
     ("sa", "why"),
     [
@@ -315,6 +328,20 @@ def test_a_flow_that_two_groups_claim_goes_to_the_first_configured() -> None:
     assert list(sad(result.databases)) == [0x1000]
 
 
+@pytest.mark.requirement("OWN-07")
+@pytest.mark.parametrize("first", [GROUP, OTHER])
+def test_an_sa_never_carries_the_traffic_of_a_group_that_waits_for_its_own(first: GroupId) -> None:
+    mine, theirs, wide = TRAFFIC, Flow.parse("239.1.1.1", protocol=17, port=6000), Flow.parse("239.1.1.1")
+    groups = [policy(mine), policy(theirs, group=OTHER)]
+    gspd = Gspd(groups if first is GROUP else groups[::-1])
+    result = gspd.desired({GROUP: group_sa(data_sa(wide))}, 0.0)
+    assert "reaches into the traffic configured for group 99" in result.refusals[0].reason
+    assert result.databases.sad == ()
+    assert all(found.action is not Action.PROTECT for found in result.databases.spd)
+    alone = Gspd([policy(mine)]).desired({GROUP: group_sa(data_sa(wide))}, 0.0)
+    assert out_spi(alone, wide) == 0x1000
+
+
 def test_groups_are_independent_of_each_other() -> None:
     gspd = Gspd([policy(), policy(TRAFFIC6, group=OTHER)])
     held = {OTHER: group_sa(data_sa(TRAFFIC6), group=OTHER)}
@@ -357,6 +384,24 @@ def test_what_is_no_group_policy() -> None:
         policy(Flow.parse("10.0.0.1"))
     with pytest.raises(ValueError, match="no multicast address"):
         policy(Flow.parse("0.0.0.0/0"))
+    with pytest.raises(ValueError, match="dport 848 is control traffic, which always passes in clear"):
+        policy(Flow.parse("239.1.1.1", "10.9.0.1", protocol=17, port=848))
+
+
+@pytest.mark.parametrize(
+    ("flow", "passes"),
+    [
+        (Flow.parse("239.1.1.1"), False),
+        (Flow.parse("239.1.1.1", protocol=17), False),
+        (Flow.parse("239.1.1.1", protocol=6, port=848), False),
+        (Flow.parse("239.1.1.1", protocol=17, port=4500), True),
+        (Flow.parse("239.1.1.1", "10.9.0.1", protocol=2), True),
+        (Flow.parse("ff3e::8000:1", protocol=2), False),
+        (Flow.parse("ff3e::8000:1", protocol=58), False),
+    ],
+)
+def test_control_traffic_is_nothing_that_a_group_can_protect(flow: Flow, passes: bool) -> None:
+    assert always_passes(flow) is passes
 
 
 def test_an_sa_for_unicast_is_refused_and_blocks_no_unicast() -> None:

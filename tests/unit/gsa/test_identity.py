@@ -56,7 +56,7 @@ def test_octets_of_a_wrong_length_are_no_address() -> None:
     assert Identity.of_address(IPAddress("10.0.0.1")).octets == b"\x0a\0\0\x01"
 
 
-@pytest.mark.requirement("MIPSEC-4.1.3-03")
+@pytest.mark.requirement("MIPSEC-4.1.3-03", "MSA-4.1.3.3-01")
 def test_a_group_identifier_has_4_to_255_octets() -> None:
     assert str(GroupId.of_number(1234)) == "1234"
     assert GroupId.of_number(1234).octets == b"\0\0\x04\xd2"

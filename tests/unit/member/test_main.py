@@ -3,6 +3,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -60,3 +61,15 @@ def test_a_kernel_without_esp_is_one_line(
     status, said = start(configuration(tmp_path), *options)
     assert status == os.EX_UNAVAILABLE
     assert said == "this kernel has no ESP: load esp4\n"
+
+
+@pytest.mark.parametrize("arguments", [["--frob"], ["more"]])
+def test_a_wrong_command_line_is_a_usage_error(arguments: list[str]) -> None:
+    assert CliRunner().invoke(gmd.main, arguments).exit_code == os.EX_USAGE
+
+
+def test_whether_a_file_can_be_read_is_for_the_loader_to_say() -> None:
+    """Not for click, whose usage error would be of several lines: a root's test can only look at the declaration."""
+    (option,) = (parameter for parameter in gmd.main.params if parameter.name == "config")
+    assert isinstance(option.type, click.Path)
+    assert not option.type.readable

@@ -159,3 +159,20 @@ def test_leaving_takes_the_sas_out_and_blocks_what_is_to_stay_blocked() -> None:
         assert world.datapath.spd == {}
 
     run(body)
+
+
+def test_news_while_leaving_bring_nothing_back() -> None:
+    async def body(world: World) -> None:
+        world.held[GROUP] = group_sa(data_sa(256, expires=100.0))
+        task = asyncio.create_task(world.reconciler.run())
+        await world.until(1)
+        leaving = asyncio.create_task(world.reconciler.leave(Gspd([])))
+        world.reconciler.wanted()
+        await leaving
+        world.reconciler.wanted()
+        await asyncio.wait_for(task, 5)
+        await world.reconciler.once()
+
+    world = run(body)
+    assert world.datapath.sad == {}
+    assert world.datapath.spd == {}

@@ -70,13 +70,29 @@ def test_an_answer_nobody_waits_for_changes_nothing() -> None:
     assert fresh.failures == ()
 
 
-def test_the_first_sas_are_renewed_in_their_last_quarter_whatever_their_lifetime_was() -> None:
-    for chance in (0.0, 1.0):
+def test_the_first_sas_are_asked_for_again_while_three_fifths_of_the_rest_are_left() -> None:
+    for chance, left in ((0.0, 0.6), (1.0, 0.75)):
         fresh = registration(chance=chance)
         fresh.ask(0.0)
         fresh.succeeded(group_sa(data_sa(256, expires=400.0)), 0.0)
-        # The lifetime may have been 400 s to 4,000 s: senders change over 10 to 100 s before the end.
-        assert fresh.deadline == pytest.approx(300.0 - 25.0 * chance)
+        # The lifetime may have been 400 s or years: a successor comes 200 s or less before the end.
+        assert fresh.deadline == pytest.approx(400.0 * (1.0 - left))
+
+
+def test_the_lead_is_as_long_as_the_key_server_s_change_over_shows() -> None:
+    fresh = registered(group_sa(data_sa(256, expires=3600.0)))
+    fresh.hint(1800.0)
+    assert fresh.ask(1800.0) == "ks1"
+    successor = replace(data_sa(257, expires=5400.0), send_from=3150.0)
+    fresh.succeeded(group_sa(data_sa(256, expires=3600.0), successor), 1800.0)
+    assert fresh.deadline == pytest.approx(5400.0 - 1.5 * 900.0)
+
+
+def test_what_a_registration_took_counts_against_the_end() -> None:
+    fresh = registration()
+    fresh.ask(0.0)
+    fresh.succeeded(group_sa(data_sa(256, expires=110.0)), 10.0)
+    assert fresh.deadline == pytest.approx(100.0 - 0.6 * 90.0)
 
 
 @given(st.integers(8, 200_000), st.floats(0, 1))
@@ -97,11 +113,11 @@ def test_a_renewed_sa_is_replaced_after_its_successor_exists_and_before_it_is_se
     assert m / 2 < ends - fresh.deadline < 2 * m
 
 
-def test_where_there_is_nothing_newer_it_asks_again_when_half_of_the_rest_is_over() -> None:
+def test_where_there_is_nothing_newer_it_asks_again_when_two_fifths_of_the_rest_are_over() -> None:
     fresh = registered(group_sa(data_sa(256, expires=400.0)))
     assert fresh.ask(300.0) == "ks1"
     fresh.succeeded(group_sa(data_sa(256, expires=400.0)), 300.0)
-    assert fresh.deadline == pytest.approx(375.0)
+    assert fresh.deadline == pytest.approx(340.0)
     fresh.ask(376.0)
     fresh.succeeded(group_sa(data_sa(256, expires=376.5)), 376.0)
     assert fresh.deadline == pytest.approx(377.0)

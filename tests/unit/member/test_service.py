@@ -1,6 +1,7 @@
 """gmd whole, against a real key server on the loopback interface; the data path is in memory."""
 
 import asyncio
+import logging
 import shutil
 import socket
 from collections.abc import Awaitable, Callable
@@ -203,6 +204,7 @@ def test_a_packet_that_waits_and_an_sa_near_its_end_make_it_register_soon(tmp_pa
     live(World(tmp_path), body)
 
 
+@pytest.mark.requirement("MIPSEC-4.1.1-08")
 def test_a_packet_without_an_sa_makes_it_register_soon(tmp_path: Path) -> None:
     async def body(world: World) -> None:
         await world.group(registered)
@@ -381,3 +383,30 @@ def test_a_kernel_without_esp_leaves_the_group_blocked(tmp_path: Path, monkeypat
     with pytest.RaisesGroup(pytest.RaisesExc(LocalError, match="no ESP")):
         asyncio.run(start())
     assert Action.DISCARD in world.actions()
+
+
+def test_a_second_gmd_leaves_the_kernel_to_the_first(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        before = (dict(world.datapath.sad), dict(world.datapath.spd))
+        second = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as tasks:
+                await second.start(tasks)
+        assert caught.group_contains(LocalError, match="served by a daemon that runs")
+        assert before[0]
+        assert (world.datapath.sad, world.datapath.spd) == before
+
+    live(World(tmp_path), body)
+
+
+def test_a_reload_keeps_the_level_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    monkeypatch.setattr("agent.member.service.configure", lambda _, *, level: levels.append(level))
+    monkeypatch.setattr(logging.getLogger(), "level", logging.DEBUG)
+
+    async def body(world: World) -> None:
+        await world.gmd.reload()
+
+    live(World(tmp_path, serve=False), body)
+    assert levels == [logging.DEBUG]

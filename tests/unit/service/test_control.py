@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,7 @@ def test_a_refusal_names_its_cause(path: Path, command: str, says: str) -> None:
     [
         (b"hello\n", "no JSON object"),
         (b"\xff\n", "no JSON object"),
+        (b"[" * 60_000 + b"\n", "no JSON object"),
         (b"[]\n", "speaks version"),
         (b'{"version": 99, "command": "echo"}\n', "speaks version"),
         (b'{"version": 1, "command": ["echo"]}\n', "unknown command"),
@@ -207,3 +209,38 @@ def test_clients_are_bounded(path: Path) -> None:
             client.close()
 
     served(path, use)
+
+
+def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="too long: set control_socket") as caught:
+        asyncio.run(ControlServer(tmp_path / ("x" * 150), {}).start())
+    assert caught.value.exit_status == os.EX_CANTCREAT
+
+
+def test_a_second_daemon_can_ask_before_it_touches_anything(path: Path) -> None:
+    second = ControlServer(path, {})
+    second.refuse_second()
+
+    async def use() -> None:
+        with pytest.raises(LocalError, match="served by a daemon that runs"):
+            second.refuse_second()
+
+    served(path, use)
+    assert not path.exists()
+
+
+def test_a_refusal_that_comes_before_the_request_is_told(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(path))
+        daemon.listen()
+
+        def refuse_at_once() -> None:
+            client, _ = daemon.accept()
+            client.sendall(b'{"version": 1, "error": "too many clients at once: try again"}\n')
+            client.close()
+
+        refusing = threading.Thread(target=refuse_at_once)
+        refusing.start()
+        with pytest.raises(LocalError, match="too many clients"):
+            ask(path, "echo", {"long": "x" * 1_000_000})
+        refusing.join()

@@ -122,12 +122,15 @@ def test_a_stop_ends_a_start_that_waits() -> None:
         signals(signal.SIGHUP)()
         await asyncio.sleep(0)
         signals(signal.SIGTERM)()
-        await asyncio.sleep(3600)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            service.did.append("start ended")
 
     service.on_start = forever
     told = Told()
     asyncio.run(serve(service, told))
-    assert service.did == ["start", "stop"]
+    assert service.did == ["start", "start ended", "stop"]
     assert told.said == ["stopping"]
 
 

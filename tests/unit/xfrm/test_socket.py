@@ -190,6 +190,23 @@ def test_an_interrupted_dump_is_repeated_and_given_up_in_the_end() -> None:
     run(script, work)
 
 
+def test_a_dump_waits_for_the_rest_of_one_that_was_given_up() -> None:
+    busy = [3]
+
+    def script(request: Frame) -> bytes:
+        busy[0] -= 1
+        return answer(request, errno.EBUSY) if busy[0] >= 0 else done(request)
+
+    async def work(kernel: ScriptedSocket) -> None:
+        assert await kernel.dump_sas() == []
+        assert len(kernel.sent) == 4
+        busy[0] = 10**6
+        with pytest.raises(KernelRefused, match="EBUSY"):
+            await kernel.dump_sas()
+
+    run(script, work, timeout_s=0.05)
+
+
 def test_silence_ends_in_a_timeout_and_late_replies_harm_nothing() -> None:
     async def work(kernel: ScriptedSocket) -> None:
         with pytest.raises(Timeout, match=r"delete SA dst 239\.1\.1\.1 .*: no answer within 0\.05 s"):
