@@ -1,0 +1,1 @@
+"""Everything that is run from a checkout: set-up, demo, tests, lab."""

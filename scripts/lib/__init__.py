@@ -1,0 +1,1 @@
+"""What the thin entries in `scripts/` run."""

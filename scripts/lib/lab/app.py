@@ -1,0 +1,160 @@
+"""The lab's application: sends and receives numbered multicast datagrams, in clear, as any program would.
+
+It knows nothing of IPsec and needs nothing but Python, so that it runs on any host:
+
+    python app.py send --interface eth0 --tag light --count 1000 --rate 500 GROUP PORT [GROUP PORT ...]
+    python app.py receive --interface eth0 --output FILE GROUP PORT [GROUP PORT ...]
+
+`send` prints what it did as JSON. `receive` keeps FILE up to date (JSON: group -> list of [tag, number], in the order
+of arrival) until it is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+__all__ = ["MARKER", "Group", "main"]
+
+MARKER = b"mcastsec-lab"  # opens every datagram, so that it is found on a wire where it should not be
+RECEIVE_BUFFER = 8 << 20
+IDLE_S = 0.2
+
+Group = tuple[str, int]  # multicast address, UDP port
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
+
+
+def sending_socket(group: Group, interface: str) -> socket.socket:
+    """A UDP socket that sends to the group's family out of `interface`."""
+    index = socket.if_nametoindex(interface)
+    sender = socket.socket(_family(group[0]), socket.SOCK_DGRAM)
+    if sender.family == socket.AF_INET:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _mreqn(bytes(4), index))
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+    else:
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 4)
+    return sender
+
+
+def receiving_socket(group: Group, interface: str) -> socket.socket:
+    """A UDP socket that is bound to the group and has joined it on `interface`."""
+    address, port = group
+    index = socket.if_nametoindex(interface)
+    receiver = socket.socket(_family(address), socket.SOCK_DGRAM)
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    receiver.bind((address, port))
+    if receiver.family == socket.AF_INET:
+        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(socket.inet_aton(address), index))
+    else:
+        membership = socket.inet_pton(socket.AF_INET6, address) + index.to_bytes(4, sys.byteorder)
+        receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+    receiver.setblocking(False)
+    return receiver
+
+
+def _mreqn(group: bytes, index: int) -> bytes:
+    """`struct ip_mreqn`: group, no local address, interface."""
+    return group + bytes(4) + index.to_bytes(4, sys.byteorder)
+
+
+def send(groups: Sequence[Group], interface: str, tag: str, count: int, rate_pps: float) -> dict[str, dict[str, int]]:
+    """Send `count` datagrams to each group in turn. Gives per group how many the kernel took (`sent`) and `refused`."""
+    sockets = [sending_socket(group, interface) for group in groups]
+    done = {address: {"sent": 0, "refused": 0} for address, _ in groups}
+    began = time.monotonic()
+    for number in range(count):
+        for sender, (address, port) in zip(sockets, groups, strict=True):
+            try:
+                sender.sendto(b"%s %s %d" % (MARKER, tag.encode(), number), (address, port))
+                done[address]["sent"] += 1
+            except OSError:
+                done[address]["refused"] += 1
+        time.sleep(max(0.0, began + (number + 1) / rate_pps - time.monotonic()))
+    return done
+
+
+def receive(groups: Sequence[Group], interface: str, output: Path) -> None:
+    """Receive until SIGTERM, keeping `output` up to date whenever nothing came for a moment."""
+    got: dict[str, list[tuple[str, int]]] = {address: [] for address, _ in groups}
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    with selectors.DefaultSelector() as selector:
+        for group in groups:
+            selector.register(receiving_socket(group, interface), selectors.EVENT_READ, group[0])
+        _save(output, got)
+        written = 0
+        while not stopping:
+            ready = selector.select(IDLE_S)
+            for key, _ in ready:
+                if isinstance(key.fileobj, socket.socket):
+                    got[key.data] += _drain(key.fileobj)
+            total = sum(map(len, got.values()))
+            if not ready and total != written:
+                _save(output, got)
+                written = total
+    _save(output, got)
+
+
+def _drain(receiver: socket.socket) -> list[tuple[str, int]]:
+    """All datagrams that wait: tag and number of each, or what it was if it is none of ours."""
+    datagrams: list[tuple[str, int]] = []
+    while True:
+        try:
+            data = receiver.recv(65535)
+        except BlockingIOError:
+            return datagrams
+        words = data.split(b" ")
+        ours = len(words) == 3 and words[0] == MARKER and words[2].isdigit()
+        datagrams.append((words[1].decode("ascii", "replace"), int(words[2])) if ours else ("unknown", len(data)))
+
+
+def _save(output: Path, got: dict[str, list[tuple[str, int]]]) -> None:
+    """Replace the file whole, so that a reader never sees half of it."""
+    fresh = output.with_suffix(".new")
+    fresh.write_text(json.dumps(got), encoding="utf-8")
+    os.replace(fresh, output)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; see the module's text."""
+    parser = argparse.ArgumentParser(description="Numbered multicast datagrams.")
+    parser.add_argument("action", choices=["send", "receive"])
+    parser.add_argument("--interface", default="eth0")
+    parser.add_argument("--tag", default="test", help="word that every datagram carries")
+    parser.add_argument("--count", type=int, default=1000, help="datagrams to each group")
+    parser.add_argument("--rate", type=float, default=500, help="datagrams a second to each group")
+    parser.add_argument("--output", type=Path, help="where receive writes")
+    parser.add_argument("groups", nargs="+", metavar="GROUP PORT")
+    chosen = parser.parse_args(arguments)
+    if len(chosen.groups) % 2:
+        parser.error("every GROUP wants its PORT")
+    groups = [(address, int(port)) for address, port in zip(chosen.groups[::2], chosen.groups[1::2], strict=True)]
+    if chosen.action == "send":
+        print(json.dumps(send(groups, chosen.interface, chosen.tag, chosen.count, chosen.rate)))
+    elif chosen.output is None:
+        parser.error("receive needs --output")
+    else:
+        receive(groups, chosen.interface, chosen.output)
+
+
+if __name__ == "__main__":
+    main()

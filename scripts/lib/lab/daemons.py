@@ -1,0 +1,225 @@
+"""gckd and gmd on the lab's hosts: their configurations, their start, and what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.lib.lab.app import Group
+from scripts.lib.lab.hosts import Host, LabError, Process, wait_until
+from scripts.lib.lab.toml import Table, document
+
+__all__ = ["KeyServer", "Member", "Membership", "SecuredGroup", "Trust", "identity_of", "key_server_for"]
+
+START_S = 60
+STATUS_S = 30
+DOMAIN = "lab.example"
+
+
+def identity_of(host: Host) -> str:
+    """The Phase 1 identity of a host of the lab: a fully qualified domain name."""
+    return f"{host.name}.{DOMAIN}"
+
+
+def _fqdn(name: str) -> Table:
+    return {"type": "fqdn", "value": name}
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredGroup:
+    """A group with one flow of UDP datagrams. `number`: the GDOI group; `source`: its only sender, None for any.
+
+    `roles`: host name -> role of each member.
+    """
+
+    number: int
+    name: str
+    address: str
+    transform: str
+    roles: Mapping[str, str]
+    source: str | None = None
+    port: int = 5000
+
+    @property
+    def app(self) -> Group:
+        """What an application uses: address and port."""
+        return self.address, self.port
+
+    @property
+    def flow(self) -> Table:
+        """The flow as configurations have it."""
+        source = {"source": self.source} if self.source else {}
+        return {"destination": self.address, **source, "protocol": "udp", "port": self.port}
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One that a key server knows by its address and pre-shared key."""
+
+    host: Host
+    key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+
+
+class _Daemon:
+    """A daemon on a host, with its control command."""
+
+    def __init__(self, host: Host, daemon: str, control: str, configuration: str, name: str) -> None:
+        self.host = host
+        self._control = control
+        self._socket = host.path(f"{daemon}.sock")
+        self._process: Process = host.start(name, daemon, "--config", configuration)
+        wait_until(f"{host.name}: {daemon} is ready", self._ready, START_S)
+
+    def _ready(self) -> bool:
+        if self._process.status is not None:
+            raise LabError(f"{self.host.name}: {_last_line(self._process.log)} (all of it in the report's logs)")
+        return " ready " in self._process.log
+
+    @property
+    def log(self) -> str:
+        """What it logged."""
+        return self._process.log
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """What its control command says, as JSON."""
+        done = self.host.run(self._control, command, "--socket", self._socket, "--json")
+        if done.status:
+            raise LabError(f"{self.host.name}: {self._control} {command}: {done.errors.strip()}")
+        answer: dict[str, Any] = json.loads(done.output)["result"]
+        return answer
+
+    def show(self, command: str) -> str:
+        """What its control command shows people."""
+        done = self.host.run(self._control, command, "--socket", self._socket)
+        return done.output + done.errors
+
+    def stop(self) -> None:
+        """A clean stop. Raises LabError if it ends in any other way."""
+        status = self._process.stop()
+        if status:
+            raise LabError(f"{self.host.name}: ended with status {status}: {_last_line(self._process.log)}")
+
+
+class KeyServer(_Daemon):
+    """A running gckd."""
+
+    def __init__(self, host: Host, members: Sequence[Membership], groups: Sequence[SecuredGroup]) -> None:
+        tables: dict[str, Table | Sequence[Table]] = {
+            "gckd": {"control_socket": host.path("gckd.sock"), "store": host.path("store.db")},
+            "identity": _fqdn(identity_of(host)),
+            "members": [
+                {
+                    "name": member.host.name,
+                    "identity": _fqdn(identity_of(member.host)),
+                    "address": str(member.host.ipv4),
+                    "psk_file": host.write(f"{member.host.name}.psk", member.key, secret=True),
+                }
+                for member in members
+            ],
+            "groups": [
+                {
+                    "id": group.number,
+                    "name": group.name,
+                    "members": [{"name": name, "role": role} for name, role in group.roles.items()],
+                    "teks": [{"flow": group.flow, "transform": group.transform}],
+                }
+                for group in groups
+            ],
+        }
+        super().__init__(host, "gckd", "gckctl", host.write("gckd.toml", document(tables)), "gckd")
+
+    def refusals(self, host: Host) -> Counter[tuple[str, str]]:
+        """When and why it refused a host, or was refused by it."""
+        rows = self.ask("status")["refusals"]
+        return Counter((row["at"], row["reason"]) for row in rows if _is_from(row["peer"], host))
+
+
+def _last_line(log: str) -> str:
+    return (log.strip().splitlines() or ["no word"])[-1]
+
+
+def _is_from(peer: str, host: Host) -> bool:
+    return any(f"{address}" in peer.replace("[", "").replace("]", "") for address in (host.ipv4, host.ipv6))
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a member holds of its key server: a GPAD entry (RFC 5374 4.1.3) and the pre-shared key.
+
+    `address`: where it asks; `identity`: the one the key server must prove; `flows`: destinations that it may give SAs
+    for, none named for those of the member's groups.
+    """
+
+    address: str
+    identity: str
+    key: str = field(repr=False)
+    flows: tuple[str, ...] = ()
+
+
+def key_server_for(host: Host, key: str) -> Trust:
+    """The trust that fits the key server on `host`."""
+    return Trust(str(host.ipv4), identity_of(host), key)
+
+
+class Member(_Daemon):
+    """A running gmd."""
+
+    def __init__(self, host: Host, trust: Trust, groups: Sequence[SecuredGroup], *, name: str = "gmd") -> None:
+        self.groups = tuple(groups)
+        entry: dict[str, Any] = {
+            "name": "gcks",
+            "address": trust.address,
+            "identity": _fqdn(trust.identity),
+            "psk_file": host.write(f"{name}.psk", trust.key, secret=True),
+            "groups": [group.number for group in groups],
+            "transforms": sorted({group.transform for group in groups}),
+        }
+        if trust.flows:
+            entry["flows"] = [{"destination": destination} for destination in trust.flows]
+        tables: dict[str, Table | Sequence[Table]] = {
+            "gmd": {"control_socket": host.path("gmd.sock"), "retry_first_s": 2, "retry_most_s": 10},
+            "identity": _fqdn(identity_of(host)),
+            "key_servers": [entry],
+            "groups": [self._group(group, host) for group in groups],
+        }
+        super().__init__(host, "gmd", "gmctl", host.write(f"{name}.toml", document(tables)), name)
+
+    @staticmethod
+    def _group(group: SecuredGroup, host: Host) -> Table:
+        role = group.roles.get(host.name, "receiver")
+        return {
+            "id": group.number,
+            "name": group.name,
+            "key_servers": ["gcks"],
+            "interface": host.interface,
+            "role": role,
+            "traffic": [group.flow],
+            "join": role != "sender",
+        }
+
+    def wait_registered(self, timeout_s: float = 60) -> float:
+        """Wait until every group is registered and its SAs are in the kernel; milliseconds of the slowest."""
+        rows: list[dict[str, Any]] = []
+
+        def logged() -> bool:
+            return all(f" registered group={group.number} " in self.log for group in self.groups)
+
+        def installed() -> bool:
+            rows[:] = self.ask("status")["groups"]
+            return all(row["state"] == "registered" for row in rows)
+
+        wait_until(f"{self.host.name}: registers", logged, timeout_s)
+        wait_until(f"{self.host.name}: SAs are installed", installed, timeout_s)
+        return float(max(row["registration_ms"] for row in rows))
+
+    def wait_refused(self, timeout_s: float = 60) -> tuple[str, str]:
+        """Wait until the registration of its only group failed; cause (one word) and text."""
+        wait_until(f"{self.host.name}: is refused", lambda: "registration failed" in self.log, timeout_s)
+        failures = self.ask("status")["groups"][0]["failures"]
+        if not failures:
+            raise LabError(f"{self.host.name}: status names no failure: {_last_line(self.log)}")
+        return failures[-1]["cause"], failures[-1]["text"]

@@ -1,0 +1,10 @@
+"""The scenarios by name. Each is a short module with a `SCENARIO`; add it here."""
+
+from __future__ import annotations
+
+from scripts.lib.lab.scenarios import first_light
+from scripts.lib.lab.stage import Scenario
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (first_light.SCENARIO,)}
