@@ -245,4 +245,4 @@ def _cache() -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/test")

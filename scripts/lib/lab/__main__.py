@@ -73,4 +73,4 @@ def _give_up(why: str, status: int) -> None:
 
 
 if __name__ == "__main__":
-    lab()
+    lab(prog_name="scripts/lab")

@@ -10,10 +10,12 @@ A host is a network namespace with the data path in it. Captures are taken of wh
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +71,13 @@ class Host:
     def ip(self, command: str) -> str:
         words = ["ip", "-n", self.namespace, *command.split()]
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    def wait_up(self) -> None:
+        """Until the interface sends: after its carrier is there the kernel takes up to a second, or more when busy."""
+        until = time.monotonic() + 20
+        while json.loads(self.ip("-json link show dev eth0"))[0]["operstate"] != "UP":
+            assert time.monotonic() < until, f"{self.namespace}: eth0 does not come up"
+            time.sleep(0.05)
 
     def sysctl(self, name: str, value: int) -> None:
         subprocess.run(
@@ -181,6 +190,8 @@ def lan() -> Iterator[tuple[Host, Host]]:
             host.ip("link set lo up")
             host.ip("link set eth0 up")
             host.ip("route add 224.0.0.0/4 dev eth0")
+        for host in hosts:
+            host.wait_up()
         yield tx, rx
     finally:
         for host in hosts:
