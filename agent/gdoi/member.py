@@ -319,7 +319,7 @@ class MemberEngine(Engine[MemberEvent]):
         session.used = now
         self._hear(session, chain)
         if deletes_phase_one(chain, session.cookies):
-            self._lose_session(session, now)
+            self._lose_session(session)
         self._advance(now)
 
     def _hear(self, session: Session, chain: Chain) -> None:
@@ -354,8 +354,10 @@ class MemberEngine(Engine[MemberEvent]):
         if again is not None:
             self._send(again, self._settings.key_server, self._settings.local)
             return
-        stage = under_way.mode.stage.value
-        silence = (FailureCause.NO_ANSWER, f"{self._settings.key_server} is silent after {stage}")
+        stage = under_way.mode.stage
+        # It answered so far: peers discard without a word what does not hold (RFC 2408 5.11).
+        hint = "; it may refuse our key, certificate or identity" if stage is Stage.AUTH_SENT else ""
+        silence = (FailureCause.NO_ANSWER, f"{self._settings.key_server} is silent after {stage.value}{hint}")
         self._phase_one = None
         self._phase_one_failed(*(under_way.trouble or silence), under_way.mode)
 
@@ -372,7 +374,7 @@ class MemberEngine(Engine[MemberEvent]):
             self._fail(group, FailureCause.NO_ANSWER, f"GROUPKEY-PULL {pull.exchange.state.value}")
         self._end_session("the GCKS is silent", delete=True)
 
-    def _lose_session(self, session: Session, now: float) -> None:
+    def _lose_session(self, session: Session) -> None:
         """The key server deleted the SA. A GROUPKEY-PULL begun on an older SA is begun anew on a fresh one."""
         pull, self._pull = self._pull, None
         if pull is not None and session.since >= self._waiting[pull.exchange.group].asked:

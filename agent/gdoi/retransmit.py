@@ -31,11 +31,6 @@ class RetryPolicy:
         """Seconds to wait after the `sent`-th sending, 1 for the first."""
         return min(self.first_s * self.factor ** (sent - 1), self.ceiling_s)
 
-    @property
-    def total_s(self) -> float:
-        """Seconds from the first sending until the exchange is given up."""
-        return sum(self.pause_s(sent) for sent in range(1, self.retries + 2))
-
 
 class Retransmission:
     """One message in flight. `deadline`: monotonic seconds of the next retry or of the end."""

@@ -173,17 +173,18 @@ def type_of(payload: Payload) -> int:
     return payload.type if isinstance(payload, Unknown) else payload.TYPE
 
 
-def split_frames(first_type: int, data: bytes, *, block_octets: int = 1) -> Chain:
+def split_frames(first_type: int, data: bytes, *, block_octets: int = 0) -> Chain:
     """The chain as frames, each payload an Unknown; nothing but generic headers is looked at.
 
     `first_type`: Next Payload of what came before the chain. `block_octets`: the cipher's block size for a decrypted
-    message: fewer octets than that may follow the last payload; 1, none, for a message in clear.
+    message: so many octets at most may follow the last payload; 0, none, for a message in clear. A whole block may,
+    as deployed peers add one to what is whole blocks already (RFC 2409 appendix B).
     Raises Malformed.
     """
     return parse_chain(first_type, data, FRAMES, block_octets=block_octets)
 
 
-def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets: int = 1) -> Chain:
+def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets: int = 0) -> Chain:
     """The payloads of `data`, each parsed as `context` says; arguments as for `split_frames`. Raises Malformed."""
     reader = Reader(data)
     found: list[ParsedPayload] = []
@@ -204,7 +205,7 @@ def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets:
         found.append(ParsedPayload(type_, raw[GENERIC_HEADER.size :], payload, raw, offset))
         type_ = following
     end = reader.offset
-    if reader.remaining >= block_octets:
+    if reader.remaining > block_octets:
         raise reader.malformed(f"{reader.remaining} octets follow the last payload")
     return Chain(tuple(found), data[:end], reader.rest())
 

@@ -21,7 +21,7 @@ from agent.gdoi.events import (
 )
 from agent.gdoi.failures import FailureCause
 from agent.gdoi.isakmp.attributes import basic
-from agent.gdoi.isakmp.constants import ExchangeType
+from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags
 from agent.gdoi.isakmp.credentials import StaticCredentials
 from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.informational import clear_notify
@@ -347,6 +347,19 @@ def test_each_lost_datagram_is_made_up_for() -> None:
         assert len(one.member_saw(Registered)) == 1, lost
         assert len(one.key_server_saw(MemberRegistered)) == 1, lost
         assert len(one.key_server_saw(PullProven)) == 1, lost
+
+
+def test_a_gcks_silent_after_our_identity_may_refuse_the_key() -> None:
+    one = pair()
+    one.fate = lambda datagram: (
+        ()
+        if datagram.to == GM and Header.parse(datagram.payload).flags & HeaderFlags.ENCRYPTION
+        else faithful(datagram)
+    )
+    registering(one, GROUP, until=60.0)
+    (failed,) = one.member_saw(PhaseOneFailed)
+    assert failed.cause is FailureCause.NO_ANSWER
+    assert "silent after identity sent; it may refuse our key, certificate or identity" in failed.text
 
 
 def silent_from(one: Pair, kind: ExchangeType) -> None:

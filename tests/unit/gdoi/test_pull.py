@@ -157,7 +157,7 @@ def test_a_wrong_hash_changes_nothing_and_the_right_one_still_holds(make: Callab
             exchange.receive(HASH, message, 0.0)
         assert caught.value.notify == 23
         assert (exchange.state, exchange.failed) == (state, False)
-    for message in (good + bytes(16), good[:-1], b"", good[:3]):
+    for message in (good + bytes(17), good[:-1], b"", good[:3]):
         with pytest.raises(Malformed):
             exchange.receive(HASH, message, 0.0)
         assert exchange.state is state

@@ -68,12 +68,13 @@ def test_what_is_no_chain_is_refused(first: int, octets: str, text: str, notify:
 
 
 @pytest.mark.requirement("P1-2409-B-01")
-def test_less_than_a_block_of_padding_is_kept_apart() -> None:
-    parsed = parse_chain(8, OCTETS + bytes(15), PHASE_1, block_octets=16)
-    assert (parsed.octets, parsed.padding) == (OCTETS, bytes(15))
+@pytest.mark.parametrize("count", [0, 15, 16])
+def test_a_block_of_padding_at_most_is_kept_apart(count: int) -> None:
+    parsed = parse_chain(8, OCTETS + bytes(count), PHASE_1, block_octets=16)
+    assert (parsed.octets, parsed.padding) == (OCTETS, bytes(count))
     assert parsed.after(0) == OCTETS[6:]
-    with pytest.raises(Malformed, match="16 octets follow"):
-        parse_chain(8, OCTETS + bytes(16), PHASE_1, block_octets=16)
+    with pytest.raises(Malformed, match="17 octets follow"):
+        parse_chain(8, OCTETS + bytes(17), PHASE_1, block_octets=16)
 
 
 def test_payloads_are_bounded() -> None:
