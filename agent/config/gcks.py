@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,6 +19,7 @@ from agent.config.types import (
     LogFormatName,
     Name,
     Phase1SuiteName,
+    Place,
     Port,
     PublicKeyFile,
     Seconds,
@@ -27,6 +27,9 @@ from agent.config.types import (
     Table,
     TransformName,
     named,
+    parsed,
+    repeated,
+    repeated_keys,
     rows,
 )
 from agent.gsa.algorithms import Transform
@@ -52,8 +55,6 @@ DEFAULT_SOCKET: Final = Path("/run/mcastsec/gckd.sock")
 DEFAULT_STORE: Final = Path("/var/lib/mcastsec/gckd.db")
 """Where gckd keeps keys, SPIs, SIDs and registrations when nothing else is configured."""
 _ANY_ADDRESSES: Final = (IPAddress("0.0.0.0"), IPAddress("::"))  # noqa: S104  # a key server is there to be asked
-
-Place = tuple[str | int, ...]
 
 
 class GckdTable(Table):
@@ -171,37 +172,18 @@ class KeyServerConfig(Table):
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
         """What is given twice, members that are none or cannot authenticate, shared flows, shared counter modes."""
-        yield from _twice("members", raw, "name", "address")
+        yield from repeated_keys(raw, "members", "name", "address")
         yield from _same_identity(raw)
-        yield from _twice("groups", raw, "id", "name")
+        yield from repeated_keys(raw, "groups", "id", "name")
         yield from _member_faults(raw)
         yield from _no_credential(raw)
         yield from _shared_flows(raw)
         yield from _shared_counter_modes(raw)
 
 
-def _twice(array: str, raw: Mapping[str, Any], *keys: str) -> Iterator[Fault]:
-    for key in keys:
-        values = [((*place, key), table.get(key)) for place, table in rows(raw, array)]
-        yield from _repeated((place, value) for place, value in values if isinstance(value, Hashable))
-
-
-def _repeated(values: Iterable[tuple[Place, Hashable]]) -> Iterator[Fault]:
-    given = [(place, value) for place, value in values if value is not None]
-    uses = Counter(value for _, value in given)
-    for place, value in given:
-        if uses[value] > 1:
-            yield Fault(place, f"used {uses[value]} times, once is allowed, got {value}")
-
-
 def _same_identity(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    identities: list[tuple[Place, Hashable]] = []
-    for place, member in rows(raw, "members"):
-        try:
-            identities.append(((*place, "identity"), IdentityTable.model_validate(member.get("identity")).identity))
-        except ValueError:
-            continue  # the schema tells
-    yield from _repeated(identities)
+    members = [(place, parsed(IdentityTable, member.get("identity"))) for place, member in rows(raw, "members")]
+    yield from repeated(((*place, "identity"), table.identity) for place, table in members if table is not None)
 
 
 def _member_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
@@ -216,7 +198,7 @@ def _member_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
                 listed.append((key, name))
             else:
                 yield Fault(key, f"one of the members {', '.join(map(str, defined)) or '(none)'}, got {name}")
-        yield from _repeated(listed)
+        yield from repeated(listed)
 
 
 def _no_credential(raw: Mapping[str, Any]) -> Iterator[Fault]:
@@ -232,15 +214,14 @@ def _shared_flows(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Flows that share packets: nothing could say under which TEK those go."""
     seen: list[tuple[str, Flow]] = []
     for place, tek in rows(raw, "groups", "teks"):
-        try:
-            flow = FlowTable.model_validate(tek.get("flow")).flow
-        except ValueError:
-            continue  # the schema tells
+        table = parsed(FlowTable, tek.get("flow"))
+        if table is None:
+            continue
         where = f"groups[{place[1]}].teks[{place[3]}]"
-        clash = next((other for other in seen if flow.overlaps(other[1])), None)
+        clash = next((other for other in seen if table.flow.overlaps(other[1])), None)
         if clash is not None:
             yield Fault((*place, "flow"), f"overlaps the flow {clash[1]} of {clash[0]}; each packet has one TEK")
-        seen.append((where, flow))
+        seen.append((where, table.flow))
 
 
 def _shared_counter_modes(raw: Mapping[str, Any]) -> Iterator[Fault]:
@@ -249,12 +230,12 @@ def _shared_counter_modes(raw: Mapping[str, Any]) -> Iterator[Fault]:
         if len(senders) < 2 or group.get("allow_shared_counter_mode") is True:
             continue
         for place, tek in rows(group, "teks"):
+            table = parsed(FlowTable, tek.get("flow"))
             try:
-                flow = FlowTable.model_validate(tek.get("flow")).flow
                 transform = Transform.parse(str(tek.get("transform")))
             except ValueError:
                 continue  # the schema tells
-            if transform.counter_mode and not flow.single_source:
+            if table is not None and transform.counter_mode and not table.flow.single_source:
                 yield Fault(
                     (*group_place, *place, "transform"),
                     f"{transform} is a counter mode and {len(senders)} members may send ({', '.join(senders)}), but "

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from agent.config.files import FileFault
-from agent.config.types import Table, rows
+from agent.config.types import Place, Table, rows
 from agent.errors import ConfigError
 
 __all__ = ["ConfigErrors", "load"]
@@ -88,9 +88,7 @@ def _group(path: Path, faults: Sequence[ConfigError]) -> ConfigErrors:
     return ConfigErrors(f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}", faults)
 
 
-def _contradictions(
-    schema: type[Table], raw: Mapping[str, Any], place: tuple[str | int, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _contradictions(schema: type[Table], raw: Mapping[str, Any], place: Place = ()) -> Iterator[tuple[Place, str]]:
     """What every table of the file, this one first, says of itself and of those within it."""
     for fault in schema.cross_check(raw):
         yield (*place, *fault.place), fault.message

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,6 +19,7 @@ from agent.config.types import (
     LogFormatName,
     Name,
     Phase1SuiteName,
+    Place,
     Port,
     PublicKeyFile,
     Seconds,
@@ -27,6 +27,8 @@ from agent.config.types import (
     Table,
     TransformName,
     named,
+    parsed,
+    repeated_keys,
     rows,
 )
 from agent.gsa.flow import Flow
@@ -190,10 +192,9 @@ class MemberConfig(Table):
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
         """What is used twice, key servers that are none, groups they may not serve, traffic of two groups."""
-        yield from _repeated(raw, "key_servers", "name")
+        yield from repeated_keys(raw, "key_servers", "name")
         yield from _shared_endpoints(raw)
-        yield from _repeated(raw, "groups", "name")
-        yield from _repeated(raw, "groups", "id")
+        yield from repeated_keys(raw, "groups", "name", "id")
         yield from _unserved(raw)
         yield from _shared_traffic(raw)
 
@@ -208,21 +209,12 @@ class MemberConfig(Table):
         return tuple(flow for group in self.groups if group.id in server.groups for flow in group.flows)
 
 
-def _flows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str | int, ...], Flow]]:
+def _flows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[Place, Flow]]:
     """The flows of an array of tables that are flows; of the others the schema tells."""
     for place, table in rows(raw, *path):
-        try:
-            yield place, FlowTable.model_validate(dict(table)).flow
-        except ValueError:
-            continue
-
-
-def _repeated(raw: Mapping[str, Any], array: str, key: str) -> Iterator[Fault]:
-    values = [(place, table.get(key)) for place, table in rows(raw, array) if isinstance(table.get(key), Hashable)]
-    uses = Counter(value for _, value in values if value is not None)
-    for place, value in values:
-        if uses[value] > 1:
-            yield Fault((*place, key), f"used {uses[value]} times, once is allowed, got {value}")
+        flow = parsed(FlowTable, table)
+        if flow is not None:
+            yield place, flow.flow
 
 
 def _shared_endpoints(raw: Mapping[str, Any]) -> Iterator[Fault]:

@@ -7,7 +7,8 @@ nothing past the loader parses text again. Units are in the names of the keys (`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "Name",
     "Phase1Suite",
     "Phase1SuiteName",
+    "Place",
     "Port",
     "PublicKeyFile",
     "Seconds",
@@ -41,17 +43,24 @@ __all__ = [
     "Table",
     "TransformName",
     "named",
+    "parsed",
+    "repeated",
+    "repeated_keys",
     "rows",
 ]
 
 Chosen = TypeVar("Chosen", bound=Enum)
+Parsed = TypeVar("Parsed", bound="Table")
+
+Place = tuple[str | int, ...]
+"""Where something stands in a file: the keys and indexes that lead to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a file: `place`, the path of keys and indexes to it, and what is wrong with what is allowed."""
+    """One fault of a file: its `place`, and what is wrong with what is allowed."""
 
-    place: tuple[str | int, ...]
+    place: Place
     message: str
 
 
@@ -73,11 +82,11 @@ class Table(BaseModel):
         return ()
 
 
-def rows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
+def rows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     """The tables of an array of tables (of arrays of tables), with their places; passes over what is none."""
-    here: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [((), raw)]
+    here: list[tuple[Place, Mapping[str, Any]]] = [((), raw)]
     for key in path:
-        below: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = []
+        below: list[tuple[Place, Mapping[str, Any]]] = []
         for place, table in here:
             entries = table.get(key)
             for index, entry in enumerate(entries if isinstance(entries, list) else ()):
@@ -85,6 +94,30 @@ def rows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str | int, 
                     below.append(((*place, key, index), entry))
         here = below
     return iter(here)
+
+
+def parsed(table: type[Parsed], raw: object) -> Parsed | None:
+    """The table that stands there as parsed; None where it is none, which the schema tells."""
+    try:
+        return table.model_validate(raw)
+    except ValueError:
+        return None
+
+
+def repeated(values: Iterable[tuple[Place, Hashable]]) -> Iterator[Fault]:
+    """A fault at each place whose value stands at another one, too; None is no value."""
+    given = [(place, value) for place, value in values if value is not None]
+    uses = Counter(value for _, value in given)
+    for place, value in given:
+        if uses[value] > 1:
+            yield Fault(place, f"used {uses[value]} times, once is allowed, got {value}")
+
+
+def repeated_keys(raw: Mapping[str, Any], array: str, *keys: str) -> Iterator[Fault]:
+    """The faults of an array of tables in which each of these keys may have a value once."""
+    for key in keys:
+        values = [((*place, key), table.get(key)) for place, table in rows(raw, array)]
+        yield from repeated((place, value) for place, value in values if isinstance(value, Hashable))
 
 
 def named(choice: type[Chosen]) -> PlainValidator:

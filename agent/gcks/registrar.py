@@ -113,6 +113,8 @@ class Registrar:
         self._garbage: Final = RateLimit()
         self._notifies: Final = RateLimit()
         self._failures: Final = RateLimit()
+        self._denials: Final = RateLimit()
+        self._rejections: Final = RateLimit()
         self.counts: Final = Counter[str]()
         self.refusals: Final = deque[Refused](maxlen=_REFUSALS_KEPT)
         self._handlers: Final[Mapping[type, Callable[[Any], None]]] = {
@@ -239,12 +241,20 @@ class Registrar:
 
     def _refuse(self, event: PullRequested | PullProven, refusal: Refusal, text: str) -> None:
         self._engine.refuse(event.request, refusal, self._clock.monotonic())
-        self._record(event.peer, event.identity, event.group, text)
-        self._log(event).warning("registration refused", reason=text)
+        self._refused(event, self._denials, "registration refused", text)
 
     def _member_refused(self, event: MemberRefused) -> None:
-        self._record(event.peer, event.identity, event.group, event.text)
-        self._log(event).warning("member refused what it was offered", reason=event.text)
+        self._refused(event, self._rejections, "member refused what it was offered", event.text)
+
+    def _refused(
+        self, event: PullRequested | PullProven | MemberRefused, limit: RateLimit, message: str, text: str
+    ) -> None:
+        """Count every refusal, but tell one that a member brings about again and again seldom."""
+        self.counts["refused"] += 1
+        held = limit.admit((event.identity, event.group, text), self._clock.monotonic())
+        if held is not None:
+            self._record(event.peer, event.identity, event.group, text)
+            self._log(event).warning(message, reason=text, repeated=held or None)
 
     def _phase_one_established(self, event: PhaseOneEstablished) -> None:
         self.counts["phase1_established"] += 1
@@ -261,6 +271,7 @@ class Registrar:
         self.counts["phase1_failed"] += 1
         held = self._failures.admit((event.peer.address, event.cause), self._clock.monotonic())
         if held is not None:
+            self.counts["refused"] += 1
             self._record(event.peer, event.identity, None, event.text)
             log.warning(
                 "Phase 1 failed",
@@ -292,7 +303,6 @@ class Registrar:
             log.info("datagram dropped", peer=event.peer, reason=event.reason, repeated=held or None)
 
     def _record(self, peer: Endpoint, identity: Identity | None, group: GroupId | None, text: str) -> None:
-        self.counts["refused"] += 1
         self.refusals.append(Refused(self._clock.utc().timestamp(), peer, identity, group, text))
 
     def _log(self, event: PullRequested | PullProven | MemberRegistered | MemberRefused) -> FactLogger:

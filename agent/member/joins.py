@@ -16,6 +16,7 @@ from typing import Final
 
 from netaddr import IPAddress
 
+from agent.gdoi.constants import GDOI_PORT
 from agent.gsa.flow import Flow
 from agent.logs import get_logger
 
@@ -27,7 +28,6 @@ _INTERFACE: Final = struct.Struct("@I0P")  # gr_interface, padded to the alignme
 _SOCKADDR_STORAGE: Final = 128
 _LEVEL: Final = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
-_GDOI_PORT: Final = 848
 
 log = get_logger(__name__)
 
@@ -165,7 +165,7 @@ def _own_address(interface: str | None, group: IPAddress) -> IPAddress | None:
                 probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, selected)
             elif index:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            probe.connect((str(group), _GDOI_PORT))
+            probe.connect((str(group), GDOI_PORT))
             return IPAddress(probe.getsockname()[0].partition("%")[0])
     except OSError:
         return None

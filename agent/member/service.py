@@ -51,14 +51,13 @@ class GmdService:
         clock: Clock,
         entropy: Entropy,
         *,
-        joins: Joins | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._path = path
         self._datapath = datapath
         self._clock = clock
         self._chance = chance
-        self._joins = Joins() if joins is None else joins
+        self._joins = Joins()
         self._setup = prepare(path)
         self._registrations: dict[GroupId, Registration] = {}
         self._elapsed_s: dict[GroupId, float] = {}

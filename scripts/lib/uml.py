@@ -103,12 +103,11 @@ def boot(
     argv: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
-    folder: Path = TREE,
     timeout_s: float = 600,
     memory_mb: int = 768,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Finished:
-    """Boot `kernel`, run `argv` in `folder` inside it, power off.
+    """Boot `kernel`, run `argv` in the tree inside it, power off.
 
     `on_line` is called with each line of the command's output as it comes. Raises BootFailed if the kernel dies or
     `timeout_s` runs out. Whatever ends this call, the kernel is gone after it.
@@ -117,7 +116,7 @@ def boot(
     with _boot_folder(umid) as state:
         status = state / "status"
         init = state / "init"
-        init.write_text(_init_script(kernel, argv, environment or {}, folder, status), encoding="utf-8")
+        init.write_text(_init_script(kernel, argv, environment or {}, status), encoding="utf-8")
         init.chmod(0o755)
         console = _Console(on_line)
         ended = run_apart(
@@ -144,14 +143,12 @@ def _boot_folder(umid: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _init_script(
-    kernel: Kernel, argv: Sequence[str], environment: Mapping[str, str], folder: Path, status: Path
-) -> str:
+def _init_script(kernel: Kernel, argv: Sequence[str], environment: Mapping[str, str], status: Path) -> str:
     return INIT.format(
         modules=shlex.quote(str(kernel.modules)),
         names=" ".join(MODULES),
         environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
-        folder=shlex.quote(str(folder)),
+        folder=shlex.quote(str(TREE)),
         command=shlex.join(argv),
         status=shlex.quote(str(status)),
         begin=shlex.quote(BEGIN),

@@ -16,7 +16,6 @@ from scripts.lib.lab.toml import Table, document
 __all__ = ["KeyServer", "Member", "Membership", "SecuredGroup", "Trust", "identity_of", "key_server_for"]
 
 START_S = 60
-STATUS_S = 30
 DOMAIN = "lab.example"
 
 
@@ -54,6 +53,16 @@ class SecuredGroup:
         """The flow as configurations have it."""
         source = {"source": self.source} if self.source else {}
         return {"destination": self.address, **source, "protocol": "udp", "port": self.port}
+
+    @property
+    def served(self) -> Table:
+        """Its table in the key server's configuration."""
+        return {
+            "id": self.number,
+            "name": self.name,
+            "members": [{"name": name, "role": role} for name, role in self.roles.items()],
+            "teks": [{"flow": self.flow, "transform": self.transform}],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +129,7 @@ class KeyServer(_Daemon):
                 }
                 for member in members
             ],
-            "groups": [
-                {
-                    "id": group.number,
-                    "name": group.name,
-                    "members": [{"name": name, "role": role} for name, role in group.roles.items()],
-                    "teks": [{"flow": group.flow, "transform": group.transform}],
-                }
-                for group in groups
-            ],
+            "groups": [group.served for group in groups],
         }
         super().__init__(host, "gckd", "gckctl", host.write("gckd.toml", document(tables)), "gckd")
 

@@ -16,8 +16,6 @@ __all__ = ["EVENT", "Expectation", "Result", "event_of", "print_event", "print_r
 
 EVENT = "@lab "  # opens a console line by which the inside tells the outside how far it is
 
-Metrics = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Expectation:

@@ -15,12 +15,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from scripts.lib.kernels import TREE
 from scripts.lib.lab.app import Group
+from scripts.lib.lab.daemons import SecuredGroup
 from scripts.lib.lab.hosts import LabError
+from scripts.lib.lab.toml import Table, document
 
 __all__ = ["GROUPS", "NUMBERS", "OUTSIDER", "OUTSIDER_SOCKET", "fetch_wheels", "ipv4", "ipv6", "player_of", "prepare"]
 
@@ -34,6 +37,7 @@ KEY_OCTETS = 32
 IPV4_GROUP: Group = ("239.77.0.1", 5000)
 IPV6_GROUP: Group = ("ff3e::8077:1", 5000)
 GROUPS = (IPV4_GROUP, IPV6_GROUP)
+COMMENT = "# A member of the lab. @INTERFACE@ is filled in by provisioning.\n\n"
 
 
 def ipv4(name: str) -> IPv4Address:
@@ -60,9 +64,9 @@ def prepare(machines: Sequence[str]) -> None:
     _build_wheel()
     shutil.copytree(TREE / "systemd", PAYLOAD / "systemd", dirs_exist_ok=True)
     shutil.copy(TREE / "scripts" / "lib" / "lab" / "app.py", PAYLOAD / "app.py")
-    members = ["sender", *(name for name in machines if name.startswith("receiver"))]
+    members = _members(machines)
     keys = {name: secrets.token_hex(KEY_OCTETS) for name in (*members, OUTSIDER)}
-    _write(PAYLOAD / "hosts" / "gcks" / "gckd.toml", _gckd(members, machines))
+    _write(PAYLOAD / "hosts" / "gcks" / "gckd.toml", _gckd(machines))
     for name, key in keys.items():
         _write(PAYLOAD / "hosts" / "gcks" / f"gckd-{name}.psk", key)
     for name in members:
@@ -70,7 +74,7 @@ def prepare(machines: Sequence[str]) -> None:
         _write(folder / "gmd.toml", _gmd(name, machines))
         _write(folder / "gmd.psk", keys[name])
     folder = PAYLOAD / "hosts" / machines[-1]
-    _write(folder / "outsider.toml", _outsider())
+    _write(folder / "outsider.toml", _outsider(machines))
     _write(folder / "outsider.psk", secrets.token_hex(KEY_OCTETS))
 
 
@@ -105,103 +109,76 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _gckd(members: Sequence[str], machines: Sequence[str]) -> str:
-    """The key server: an IPv4 group with one source under a counter mode, an IPv6 group of any source under CBC."""
-    text = f"""\
-[gckd]
-listen = ["{ipv4("gcks")}"]
+def _members(machines: Sequence[str]) -> list[str]:
+    return ["sender", *(name for name in machines if name.startswith("receiver"))]
 
-[identity]
-type = "fqdn"
-value = "gcks.lab.example"
-"""
-    for name in (*members, OUTSIDER):
-        text += f"""
-[[members]]
-name = "{name}"
-identity = {{ type = "fqdn", value = "{name}.lab.example" }}
-address = "{ipv4(player_of(name, machines) if name != OUTSIDER else name)}"
-psk_file = "gckd-{name}.psk"
-"""
-    source = ipv4(player_of("sender", machines))
-    roles = ", ".join(
-        f'{{ name = "{name}", role = "{"sender" if name == "sender" else "receiver"}" }}' for name in members
-    )
-    flows = (
-        (1001, "light-v4", f'destination = "{IPV4_GROUP[0]}", source = "{source}"', "aes-gcm-16-128"),
-        (1002, "light-v6", f'destination = "{IPV6_GROUP[0]}"', "aes-cbc-128+hmac-sha2-256"),
-    )
-    for number, name, flow, transform in flows:
-        text += f"""
-[[groups]]
-id = {number}
-name = "{name}"
-members = [{roles}]
 
-[[groups.teks]]
-flow = {{ {flow}, protocol = "udp", port = {IPV4_GROUP[1]} }}
-transform = "{transform}"
-lifetime_s = 3600
-"""
-    return text
+def _groups(machines: Sequence[str]) -> tuple[SecuredGroup, SecuredGroup]:
+    """An IPv4 group with one source under a counter mode, an IPv6 group of any source under CBC."""
+    roles = {name: "sender" if name == "sender" else "receiver" for name in _members(machines)}
+    source, (v4, v4_port), (v6, v6_port) = str(ipv4(player_of("sender", machines))), IPV4_GROUP, IPV6_GROUP
+    return (
+        SecuredGroup(1001, "light-v4", v4, "aes-gcm-16-128", roles, source, v4_port),
+        SecuredGroup(1002, "light-v6", v6, "aes-cbc-128+hmac-sha2-256", roles, port=v6_port),
+    )
+
+
+def _gckd(machines: Sequence[str]) -> str:
+    """The key server; it knows the outsider, too."""
+    places = {name: player_of(name, machines) for name in _members(machines)} | {OUTSIDER: OUTSIDER}
+    members: list[Table] = [
+        {"name": name, "identity": _fqdn(name), "address": str(ipv4(place)), "psk_file": f"gckd-{name}.psk"}
+        for name, place in places.items()
+    ]
+    return document(
+        {
+            "gckd": {"listen": [str(ipv4("gcks"))]},
+            "identity": _fqdn("gcks"),
+            "members": members,
+            "groups": [group.served for group in _groups(machines)],
+        }
+    )
 
 
 def _gmd(name: str, machines: Sequence[str]) -> str:
-    role = "sender" if name == "sender" else "receiver"
-    source = ipv4(player_of("sender", machines))
-    return (
-        _member(name, "gmd.psk")
-        + f"""
-[[groups]]
-id = 1001
-name = "light-v4"
-key_servers = ["gcks"]
-role = "{role}"
-interface = "@INTERFACE@"
-traffic = [{{ destination = "{IPV4_GROUP[0]}", source = "{source}", protocol = "udp", port = {IPV4_GROUP[1]} }}]
-
-[[groups]]
-id = 1002
-name = "light-v6"
-key_servers = ["gcks"]
-role = "{role}"
-interface = "@INTERFACE@"
-traffic = [{{ destination = "{IPV6_GROUP[0]}", protocol = "udp", port = {IPV6_GROUP[1]} }}]
-"""
-    )
+    """A member of both groups."""
+    groups = _groups(machines)
+    joined = [{**_joined(group, group.roles[name]), "interface": "@INTERFACE@"} for group in groups]
+    return COMMENT + document({**_trust(name, "gmd.psk", groups), "groups": joined})
 
 
-def _outsider() -> str:
+def _outsider(machines: Sequence[str]) -> str:
     """A member that the key server knows, with a key that is not the one it knows."""
-    return (
-        _member(OUTSIDER, "outsider.psk").replace(
-            "\n[identity]", '\n[gmd]\ncontrol_socket = "' + OUTSIDER_SOCKET + '"\n\n[identity]'
-        )
-        + f"""
-[[groups]]
-id = 1001
-name = "light-v4"
-key_servers = ["gcks"]
-role = "receiver"
-traffic = [{{ destination = "{IPV4_GROUP[0]}", protocol = "udp", port = {IPV4_GROUP[1]} }}]
-"""
-    )
+    groups = _groups(machines)
+    gmd: Table = {"control_socket": OUTSIDER_SOCKET}
+    joined = [_joined(replace(groups[0], source=None), "receiver")]
+    return COMMENT + document({"gmd": gmd, **_trust(OUTSIDER, "outsider.psk", groups), "groups": joined})
 
 
-def _member(name: str, psk_file: str) -> str:
-    return f"""\
-# A member of the lab. @INTERFACE@ is filled in by provisioning.
+def _trust(name: str, psk_file: str, groups: Sequence[SecuredGroup]) -> dict[str, Table | Sequence[Table]]:
+    """Who a member is, and its key server."""
+    server: Table = {
+        "name": "gcks",
+        "address": str(ipv4("gcks")),
+        "identity": _fqdn("gcks"),
+        "method": "psk",
+        "psk_file": psk_file,
+        "groups": [group.number for group in groups],
+        "transforms": [group.transform for group in groups],
+    }
+    return {"identity": _fqdn(name), "key_servers": [server]}
 
-[identity]
-type = "fqdn"
-value = "{name}.lab.example"
 
-[[key_servers]]
-name = "gcks"
-address = "{ipv4("gcks")}"
-identity = {{ type = "fqdn", value = "gcks.lab.example" }}
-method = "psk"
-psk_file = "{psk_file}"
-groups = [1001, 1002]
-transforms = ["aes-gcm-16-128", "aes-cbc-128+hmac-sha2-256"]
-"""
+def _joined(group: SecuredGroup, role: str) -> Table:
+    """A group in its member's configuration."""
+    return {
+        "id": group.number,
+        "name": group.name,
+        "key_servers": ["gcks"],
+        "role": role,
+        "traffic": [group.flow],
+    }
+
+
+def _fqdn(name: str) -> Table:
+    return {"type": "fqdn", "value": f"{name}.lab.example"}

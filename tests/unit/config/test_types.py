@@ -3,7 +3,18 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from agent.config.types import PHASE1_SUITES, FlowTable, GroupNumber, Name, Phase1SuiteName, TransformName
+from agent.config.types import (
+    PHASE1_SUITES,
+    Fault,
+    FlowTable,
+    GroupNumber,
+    Name,
+    Phase1SuiteName,
+    TransformName,
+    parsed,
+    repeated,
+    repeated_keys,
+)
 from agent.gdoi.isakmp.policy import Suite
 from agent.gsa.algorithms import Transform
 
@@ -68,3 +79,24 @@ def test_wrong_group_numbers(number: object) -> None:
 
 def test_transforms_go_by_name() -> None:
     assert TypeAdapter(TransformName).validate_python("aes-gcm-16-256") == Transform.parse("aes-gcm-16-256")
+
+
+def test_a_table_that_is_none_is_passed_over() -> None:
+    assert parsed(FlowTable, {"destination": "239.1.1.1"}) == FlowTable(destination="239.1.1.1")
+    assert parsed(FlowTable, {"destination": "video"}) is None
+    assert parsed(FlowTable, None) is None
+
+
+def test_what_is_used_twice_is_a_fault_at_each_place() -> None:
+    values = [(("a",), 1), (("b",), 2), (("c",), 1), (("d",), None), (("e",), None)]
+    message = "used 2 times, once is allowed, got 1"
+    assert list(repeated(values)) == [Fault(("a",), message), Fault(("c",), message)]
+
+
+def test_keys_of_an_array_are_compared_each_for_itself() -> None:
+    raw = {"groups": [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}, {"id": "x"}, {"name": ["x"]}, 7]}
+    message = "used 2 times, once is allowed, got x"
+    assert list(repeated_keys(raw, "groups", "id", "name")) == [
+        Fault(("groups", 0, "name"), message),
+        Fault(("groups", 1, "name"), message),
+    ]

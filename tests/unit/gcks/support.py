@@ -1,11 +1,14 @@
-"""For the key server's tests: a clock that is set by hand, octets that never repeat, a group."""
+"""For the key server's tests: a clock that is set by hand, octets that never repeat, a group, a gckd.toml."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+import json
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from agent.gcks.policy import GroupPolicy, TekPolicy
 from agent.gcks.schedule import Renewal
@@ -73,6 +76,74 @@ def video_group(*teks: TekPolicy) -> GroupPolicy:
     """Group 1234: one sender, one receiver; one GCM flow unless told otherwise."""
     members = {name("sender.example"): Role.SENDER, name("receiver.example"): Role.RECEIVER}
     return GroupPolicy(GroupId.of_number(1234), "video", teks or (tek_policy(),), members)
+
+
+def free_port(family: int = socket.AF_INET) -> int:
+    """A UDP port that no address of the family uses; with AF_INET6 none of IPv4 either."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def served_group(
+    number: int,
+    title: str,
+    roles: Mapping[str, str],
+    flow: str,
+    *,
+    transform: str = "aes-gcm-16-128",
+    lifetime_s: int = 3600,
+) -> str:
+    """One [[groups]] table of gckd.toml. `roles`: by the members' names; `flow`: what its table says."""
+    members = ", ".join(f'{{ name = "{member}", role = "{role}" }}' for member, role in roles.items())
+    return f"""
+[[groups]]
+id = {number}
+name = "{title}"
+members = [{members}]
+[[groups.teks]]
+flow = {{ {flow} }}
+transform = "{transform}"
+lifetime_s = {lifetime_s}
+"""
+
+
+def key_server_file(
+    folder: Path,
+    port: int,
+    members: Mapping[str, tuple[str, str]],
+    groups: str,
+    *,
+    listen: Sequence[str] = ("127.0.0.1",),
+) -> Path:
+    """A gckd.toml of ks1.example. `members`: address and pre-shared key of NAME.example, which goes into NAME.psk."""
+    tables = ""
+    for member, (address, key) in members.items():
+        (folder / f"{member}.psk").write_text(key)
+        (folder / f"{member}.psk").chmod(0o600)
+        tables += f"""
+[[members]]
+name = "{member}"
+identity = {{ type = "fqdn", value = "{member}.example" }}
+address = "{address}"
+psk_file = "{member}.psk"
+"""
+    path = folder / "gckd.toml"
+    path.write_text(
+        f"""
+[gckd]
+listen = {json.dumps(listen)}
+port = {port}
+control_socket = "gckd.sock"
+store = "gckd.db"
+[identity]
+type = "fqdn"
+value = "ks1.example"
+{tables}
+{groups}
+"""
+    )
+    return path
 
 
 async def until(met: Callable[[], Awaitable[bool]]) -> None:

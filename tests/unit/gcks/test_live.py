@@ -28,49 +28,26 @@ from agent.secret import Secret
 from agent.service.pump import Pump
 from agent.service.udp import DatagramPort
 from agent.wire.endpoint import Endpoint
-from tests.unit.gcks.support import name, until
+from tests.unit.gcks.support import free_port, key_server_file, name, served_group, until
 
-CONFIG = """
-[gckd]
-listen = ["127.0.0.1", "::1"]
-port = {port}
-control_socket = "gckd.sock"
-store = "gckd.db"
-[identity]
-type = "fqdn"
-value = "ks1.example"
-[[members]]
-name = "sender"
-identity = {{ type = "fqdn", value = "sender.example" }}
-address = "127.0.0.2"
-psk_file = "sender.psk"
-[[members]]
-name = "receiver"
-identity = {{ type = "fqdn", value = "receiver.example" }}
-address = "127.0.0.3"
-psk_file = "receiver.psk"
-[[members]]
-name = "six"
-identity = {{ type = "fqdn", value = "six.example" }}
-address = "::1"
-psk_file = "six.psk"
-[[groups]]
-id = 1234
-name = "video"
-members = [{{ name = "sender", role = "sender" }}, {{ name = "receiver", role = "receiver" }},
-           {{ name = "six", role = "receiver" }}]
-[[groups.teks]]
-flow = {{ destination = "239.1.1.1", protocol = "udp", port = 5000 }}
-transform = "aes-gcm-16-128"
-lifetime_s = 600
-[[groups]]
-id = 1235
-name = "telemetry"
-members = [{{ name = "receiver", role = "both" }}]
-[[groups.teks]]
-flow = {{ destination = "ff3e::8000:1", protocol = "udp", port = 5000 }}
-transform = "aes-cbc-128+hmac-sha2-256"
-"""
+MEMBERS = {
+    "sender": ("127.0.0.2", "key of sender"),
+    "receiver": ("127.0.0.3", "key of receiver"),
+    "six": ("::1", "key of six"),
+}
+GROUPS = served_group(
+    1234,
+    "video",
+    {"sender": "sender", "receiver": "receiver", "six": "receiver"},
+    'destination = "239.1.1.1", protocol = "udp", port = 5000',
+    lifetime_s=600,
+) + served_group(
+    1235,
+    "telemetry",
+    {"receiver": "both"},
+    'destination = "ff3e::8000:1", protocol = "udp", port = 5000',
+    transform="aes-cbc-128+hmac-sha2-256",
+)
 VIDEO, TELEMETRY = GroupId.of_number(1234), GroupId.of_number(1235)
 KEY_SERVER = name("ks1.example")
 
@@ -142,21 +119,15 @@ PERMISSIVE = gpad("239.1.1.0/24", "ff3e::8000:0/112")
 
 
 class Host:
-    """The key server's host: its folder, clock and port outlive its runs."""
+    """The key server's host: its file, clock and port outlive its runs."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.clock = folder, SkewedClock()
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::", 0))
-            self.port: int = probe.getsockname()[1]
-        (folder / "gckd.toml").write_text(CONFIG.format(port=self.port))
-        for stem in ("sender", "receiver", "six"):
-            (folder / f"{stem}.psk").write_text(f"key of {stem}")
-            (folder / f"{stem}.psk").chmod(0o600)
+        self.clock, self.port = SkewedClock(), free_port(socket.AF_INET6)
+        self.file = key_server_file(folder, self.port, MEMBERS, GROUPS, listen=("127.0.0.1", "::1"))
 
     def run(self, body: Callable[[KeyServer], Awaitable[None]]) -> None:
         async def inside() -> None:
-            server = KeyServer(self.folder / "gckd.toml", clock=self.clock)
+            server = KeyServer(self.file, clock=self.clock)
             async with asyncio.TaskGroup() as tasks:
                 await server.start(tasks)
                 try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.service.control import ask
-from tests.unit.gcks.test_service import CONFIG, free_port
+from tests.unit.gcks.support import free_port, key_server_file, served_group
 
 COMMAND = (sys.executable, "-c", "from agent.gcks.main import main; main()", "--config")
 
@@ -22,10 +22,9 @@ class Daemon:
     """gckd in a folder of its own, with a socket that hears what it would tell systemd."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.file = folder, folder / "gckd.toml"
-        self.file.write_text(CONFIG.format(port=free_port()).replace("lifetime_s = 20", "lifetime_s = 3600"))
-        (folder / "sender.psk").write_text("a key")
-        (folder / "sender.psk").chmod(0o600)
+        self.folder = folder
+        group = served_group(1234, "video", {"sender": "sender"}, 'destination = "239.1.1.1"')
+        self.file = key_server_file(folder, free_port(), {"sender": ("127.0.0.2", "a key")}, group)
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.systemd.bind(str(folder / "notify"))
         self.systemd.settimeout(20)

@@ -189,6 +189,48 @@ def test_strangers_and_unknown_groups_are_refused_with_the_cause_in_the_log(
     run(body)
 
 
+def warned(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What the registrar warns of, whatever else is logged."""
+    return [
+        record
+        for record in caplog.records
+        if record.name == "agent.gcks.registrar" and record.levelno == logging.WARNING
+    ]
+
+
+def test_refusals_that_a_member_repeats_are_counted_but_told_seldom(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(*[PullRequested(request, STRANGER, VIDEO, PEER) for request in range(50)])
+        await desk.say(*[MemberRefused(PEER, SENDER, VIDEO, 14, "flow outside its GPAD")] * 50)
+        assert len(desk.engine.refused) == 50, "each is answered"
+        assert desk.registrar.counts["refused"] == 100
+        messages = [record.message for record in warned(caplog)]
+        assert messages == ["registration refused", "member refused what it was offered"]
+        assert len(desk.registrar.refusals) == 2
+        await desk.say(PullRequested(50, SENDER, GroupId.of_number(9), PEER))
+        assert len(warned(caplog)) == 3, "another cause is told"
+        desk.clock.advance(10.0)
+        await desk.say(PullRequested(51, STRANGER, VIDEO, PEER))
+        assert len(warned(caplog)) == 4
+        assert warned(caplog)[-1].facts["repeated"] == 49  # type: ignore[attr-defined]  # what FactLogger adds
+
+    run(body)
+
+
+def test_a_member_that_varies_what_it_is_refused_cannot_fill_the_log(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(desk: Desk) -> None:
+        for number in range(1, 101):
+            await desk.say(PullRequested(number, SENDER, GroupId.of_number(number), PEER))
+        assert desk.registrar.counts["refused"] == 100
+        assert len(warned(caplog)) == 20
+        await desk.say(MemberRefused(PEER, SENDER, VIDEO, 14, "flow outside its GPAD"))
+        assert len(warned(caplog)) == 21, "what members refuse is told none the less"
+
+    run(body)
+
+
 @pytest.mark.requirement("MSA-4.2.1-04", "CTR-4-06", "5374:CTR-4-03")
 def test_renewal_is_offered_older_first_with_atd_and_dtd(run: Run) -> None:
     async def body(desk: Desk) -> None:

@@ -17,31 +17,16 @@ from agent.gcks.database import StoreError
 from agent.gcks.service import KeyServer
 from agent.service.control import ask
 from agent.wire.endpoint import Datagram
-from tests.unit.gcks.support import FakeClock, FakeEntropy, until
+from tests.unit.gcks.support import FakeClock, FakeEntropy, free_port, key_server_file, served_group, until
 
-CONFIG = """
-[gckd]
-listen = ["127.0.0.1"]
-port = {port}
-control_socket = "gckd.sock"
-store = "gckd.db"
-[identity]
-type = "fqdn"
-value = "ks1.example"
-[[members]]
-name = "sender"
-identity = {{ type = "fqdn", value = "sender.example" }}
-address = "127.0.0.2"
-psk_file = "sender.psk"
-[[groups]]
-id = 1234
-name = "video"
-members = [{{ name = "sender", role = "sender" }}]
-[[groups.teks]]
-flow = {{ destination = "239.1.1.1", protocol = "udp", port = 5000 }}
-transform = "aes-gcm-16-128"
-lifetime_s = 20
-"""
+MEMBERS = {"sender": ("127.0.0.2", "a key")}
+GROUP = served_group(
+    1234,
+    "video",
+    {"sender": "sender"},
+    'destination = "239.1.1.1", protocol = "udp", port = 5000',
+    lifetime_s=20,
+)
 
 
 class SilentEngine:
@@ -73,25 +58,20 @@ class SilentEngine:
         self.closed = True
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Host:
     """A folder with a configuration, and a key server run on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.clock, self.port = folder, FakeClock(), free_port()
-        self.file = folder / "gckd.toml"
-        self.write(CONFIG)
-        (folder / "sender.psk").write_text("a key")
-        (folder / "sender.psk").chmod(0o600)
+        self.file = key_server_file(folder, self.port, MEMBERS, GROUP)
 
-    def write(self, text: str) -> None:
-        self.file.write_text(text.format(port=self.port))
+    def change(self, *replacements: tuple[str, str]) -> None:
+        """Write the file anew with these texts replaced."""
+        text = self.file.read_text()
+        for before, after in replacements:
+            assert before in text
+            text = text.replace(before, after)
+        self.file.write_text(text)
 
     def run(self, body: Callable[[KeyServer], Awaitable[None]]) -> None:
         async def inside() -> None:
@@ -194,7 +174,7 @@ def test_a_store_that_fails_is_told_and_tried_again(
 
 def test_reload_serves_what_the_file_says_now(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     async def body(server: KeyServer) -> None:
-        host.write(CONFIG.replace("1234", "1235").replace('[{{ name = "sender", role = "sender" }}]', "[]"))
+        host.change(("id = 1234", "id = 1235"), ('[{ name = "sender", role = "sender" }]', "[]"))
         await server.reload()
         assert [row["group"] for row in await host.ask("groups")] == ["1235"]
         assert "member removed: it holds its SAs until they end" in caplog.messages
@@ -204,7 +184,7 @@ def test_reload_serves_what_the_file_says_now(host: Host, caplog: pytest.LogCapt
 
 def test_reload_of_a_wrong_file_changes_nothing(host: Host) -> None:
     async def body(server: KeyServer) -> None:
-        host.write(CONFIG.replace("aes-gcm-16-128", "rot13"))
+        host.change(("aes-gcm-16-128", "rot13"))
         with pytest.raises(ConfigErrors):
             await server.reload()
         assert (await host.ask("groups"))[0]["transform"] == "aes-gcm-16-128"
@@ -217,7 +197,7 @@ def test_reload_that_the_store_fails_serves_on_as_before(host: Host, monkeypatch
         async def full(*_: object, **__: object) -> None:
             raise StoreError("disk full")
 
-        host.write(CONFIG.replace("1234", "1235").replace("5000", "5001"))
+        host.change(("id = 1234", "id = 1235"), ("port = 5000", "port = 5001"))
         with monkeypatch.context() as patch:
             patch.setattr("agent.gcks.store.Store.run", full)
             with pytest.raises(StoreError):
@@ -231,11 +211,11 @@ def test_reload_that_the_store_fails_serves_on_as_before(host: Host, monkeypatch
 
 @pytest.mark.parametrize(
     ("before", "after", "named"),
-    [("{port}", "1", r"\[gckd\]"), ("ks1.example", "ks2.example", r"\[identity\]")],
+    [("port = {port}", "port = 1", r"\[gckd\]"), ("ks1.example", "ks2.example", r"\[identity\]")],
 )
 def test_reload_says_what_takes_a_restart(host: Host, before: str, after: str, named: str) -> None:
     async def body(server: KeyServer) -> None:
-        host.write(CONFIG.replace(before, after))
+        host.change((before.format(port=host.port), after))
         with pytest.raises(LocalError, match=f"{named} changed, which takes a restart"):
             await server.reload()
 

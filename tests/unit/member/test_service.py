@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import shutil
-import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,67 +18,33 @@ from agent.gsa.databases import Action, SadKey
 from agent.gsa.flow import Flow
 from agent.member.service import GmdService
 from agent.service.control import ask
+from tests.unit.gcks.support import free_port, key_server_file, served_group
 from tests.unit.member.support import FakeDataPath, configuration, group_table
 
 CLOCK, ENTROPY = SystemClock(), SystemEntropy()
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def key_server(folder: Path, port: int, *, members: str = '{ name = "gm", role = "both" }') -> Path:
-    """A gckd.toml that has the same pre-shared key as `configuration`."""
+def key_server(folder: Path, port: int, roles: Mapping[str, str]) -> KeyServer:
+    """A gckd that has the same pre-shared key as `configuration`."""
     folder.mkdir(mode=0o700)
-    shutil.copy(folder.parent / "ks1.psk", folder)
-    path = folder / "gckd.toml"
     groups = "".join(
-        f"""
-[[groups]]
-id = {number}
-name = "group-{number}"
-members = [{members}]
-[[groups.teks]]
-flow = {{ destination = "{address}" }}
-transform = "aes-gcm-16-128"
-lifetime_s = 3600
-"""
+        served_group(number, f"group-{number}", roles, f'destination = "{address}"')
         for number, address in ((1234, "239.1.1.1"), (1235, "239.1.1.2"))
     )
-    path.write_text(
-        f"""
-[gckd]
-listen = ["127.0.0.1", "127.0.0.2"]
-port = {port}
-control_socket = "gckd.sock"
-store = "gckd.db"
-[identity]
-type = "fqdn"
-value = "ks1.example"
-[[members]]
-name = "gm"
-identity = {{ type = "fqdn", value = "gm.example" }}
-address = "127.0.0.1"
-psk_file = "ks1.psk"
-{groups}
-"""
-    )
-    return path
+    members = {"gm": ("127.0.0.1", (folder.parent / "ks1.psk").read_text())}
+    return KeyServer(key_server_file(folder, port, members, groups, listen=("127.0.0.1", "127.0.0.2")))
 
 
 class World:
     """A gmd on a data path in memory, with or without its key server."""
 
-    def __init__(self, folder: Path, *, serve: bool = True, members: str | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path, *, serve: bool = True, role: str | None = "both", **options: Any) -> None:
         self.folder = folder
         self.port = free_port()
         self.path = configuration(folder, port=self.port, **options)
         self.datapath = FakeDataPath()
         self.gmd = GmdService(self.path, self.datapath, CLOCK, ENTROPY, chance=lambda: 0.0)
-        chosen = {} if members is None else {"members": members}
-        self.gckd = KeyServer(key_server(folder / "ks", self.port, **chosen)) if serve else None
+        self.gckd = key_server(folder / "ks", self.port, {"gm": role} if role else {}) if serve else None
 
     async def ask(self, command: str) -> Any:
         return await asyncio.to_thread(ask, self.folder / "gmd.sock", command)
@@ -190,7 +154,7 @@ def test_a_refusal_of_the_key_server_is_told_as_the_operator_can_act_on_it(tmp_p
         assert "not a member of group 1234" in failure["text"]
         assert world.actions() == {Action.DISCARD, Action.BYPASS}
 
-    live(World(tmp_path, members=""), body)
+    live(World(tmp_path, role=None), body)
 
 
 def test_a_packet_that_waits_and_an_sa_near_its_end_make_it_register_soon(tmp_path: Path) -> None:
