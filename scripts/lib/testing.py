@@ -27,7 +27,7 @@ from scripts.lib.kernels import KERNELS, TREE, KernelUnavailable, obtain
 __all__ = ["Counts", "Part", "Running", "main", "parts_for"]
 
 AT_ONCE = 2
-LAB_SCENARIOS = {"first-light": "test_first_light.py"}
+LAB_SCENARIOS = {"first-light": "test_first_light.py", "renewal": "test_renewal.py"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scripts.lib.kernels import TREE
+from tests.lab.support import Run, run_scenario
 
 HOSTS = ("gcks", "sender", "receiver1", "receiver2", "other", "outsider")
 MEMBERS = ("sender", "receiver1", "receiver2", "other")
@@ -24,29 +20,9 @@ REFUSED = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run: exit status, what it printed, its JSON and its report folder."""
-
-    status: int
-    output: str
-    result: dict[str, Any]
-    report: Path
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, lab_kernel: str) -> Run:
-    folder = tmp_path_factory.mktemp("first-light")
-    options = ["--kernel", lab_kernel, "--json", str(folder / "result.json"), "--report", str(folder / "report")]
-    done = subprocess.run(
-        [str(TREE / "scripts/lab"), "run", "first-light", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert (folder / "result.json").exists(), done.stdout
-    return Run(done.returncode, done.stdout, json.loads((folder / "result.json").read_text()), folder / "report")
+def run(lab_kernel: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_scenario("first-light", lab_kernel, tmp_path_factory.mktemp("first-light"))
 
 
 @pytest.mark.timeout(900)

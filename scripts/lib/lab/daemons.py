@@ -32,7 +32,7 @@ def _fqdn(name: str) -> Table:
 class SecuredGroup:
     """A group with one flow of UDP datagrams. `number`: the GDOI group; `source`: its only sender, None for any.
 
-    `roles`: host name -> role of each member.
+    `roles`: host name -> role of each member. `lifetime_s`: of its TEKs, None for the key server's own choice.
     """
 
     number: int
@@ -42,6 +42,7 @@ class SecuredGroup:
     roles: Mapping[str, str]
     source: str | None = None
     port: int = 5000
+    lifetime_s: int | None = None
 
     @property
     def app(self) -> Group:
@@ -57,11 +58,12 @@ class SecuredGroup:
     @property
     def served(self) -> Table:
         """Its table in the key server's configuration."""
+        lifetime = {"lifetime_s": self.lifetime_s} if self.lifetime_s else {}
         return {
             "id": self.number,
             "name": self.name,
             "members": [{"name": name, "role": role} for name, role in self.roles.items()],
-            "teks": [{"flow": self.flow, "transform": self.transform}],
+            "teks": [{"flow": self.flow, "transform": self.transform, **lifetime}],
         }
 
 

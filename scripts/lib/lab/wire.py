@@ -22,7 +22,7 @@ with warnings.catch_warnings():  # scapy names ciphers that cryptography is abou
     from scapy.layers.l2 import Ether
     from scapy.utils import PcapReader
 
-__all__ = ["Keys", "Packet", "Wire", "keys_of"]
+__all__ = ["Keys", "Packet", "Wire", "keys_of", "spi_of"]
 
 Packet: TypeAlias = Any
 """A packet of scapy's classes, of which mypy knows nothing, from the IP header on."""
@@ -48,6 +48,11 @@ class Keys:
             return bytes(association.decrypt(packet.copy()))
         except (IPSecIntegrityError, struct.error, ValueError, IndexError):
             return None  # ICV failed, or what came out has no trailer, padding or header that holds
+
+
+def spi_of(packet: Packet) -> int:
+    """The SPI of an ESP packet."""
+    return int(packet[ESP].spi)
 
 
 def keys_of(listing: str) -> list[Keys]:
