@@ -116,7 +116,7 @@ def members(socket_path: Path, as_json: bool) -> None:
 @json_option
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration FILE as a start does, with the key files it names; all faults at once."""
-    check_configuration(file, setup.read, as_json=as_json)
+    check_configuration(file, setup.check, as_json=as_json)
 
 
 def main() -> None:

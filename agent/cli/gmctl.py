@@ -31,7 +31,7 @@ _GROUPS = (
     Column.of("KEY SERVER", "key_server"),
     Column.of("SAS", "sas", numeric=True),
     Column("EXPIRES IN", lambda row: span(row["expires_s"])),
-    Column("NEXT ATTEMPT IN", lambda row: span(row["next_attempt_s"])),
+    Column("ASKS AGAIN IN", lambda row: span(row["next_attempt_s"])),
     Column.of("JOINED", "joined"),
 )
 _CAUSES = (
@@ -116,11 +116,12 @@ def policies(socket_path: Path, as_json: bool) -> None:
 @json_option
 def check(file: Path, probe: bool, as_json: bool) -> None:
     """Check a configuration FILE as a start of gmd does; nothing is changed."""
-    from agent.member.setup import prepare  # deferred: engines and certificates take their time to load
+    from agent.member.setup import look_around, prepare  # deferred: engines and certificates take their time to load
 
     def start(path: Path) -> None:
-        prepare(path)
+        setup = prepare(path)
         if probe:
+            look_around(setup)
             asyncio.run(_probe())
 
     check_configuration(file, start, as_json=as_json)

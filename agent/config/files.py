@@ -10,8 +10,21 @@ from typing import Final
 
 from agent.secret import Secret
 
-__all__ = ["FileFault", "PublicFile", "SecretFile", "read_public", "read_secret"]
+__all__ = [
+    "SOCKET_FOLDER_MODE",
+    "STORE_FOLDER_MODE",
+    "FileFault",
+    "PublicFile",
+    "SecretFile",
+    "folder_missing",
+    "read_public",
+    "read_secret",
+]
 
+SOCKET_FOLDER_MODE: Final = 0o750
+"""A control socket's folder is for the daemon's user and group, as its units make it."""
+STORE_FOLDER_MODE: Final = 0o700
+"""A store holds the groups' keys: its folder is for gckd's user alone."""
 _MAX_OCTETS: Final = 256 * 1024
 """More than any chain of certificates; a device or a log named by mistake ends here."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -74,6 +87,20 @@ def read_public(path: Path) -> PublicFile:
     if not content:
         raise FileFault(f"{path} is empty: write the certificate into it (PEM)")
     return PublicFile(path, content)
+
+
+def folder_missing(path: Path, mode: int) -> str | None:
+    """What to do when the folder in which a daemon is to make `path` is not there; None when it is.
+
+    `mode`: the one to create it with.
+    """
+    try:
+        path.parent.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no folder {path.parent}: create it, owned by the daemon's user, with mode {mode:04o}"
+    except OSError:
+        return None  # the use of it tells
+    return None
 
 
 def _content(path: Path, descriptor: int) -> bytes:

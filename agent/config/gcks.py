@@ -126,9 +126,9 @@ class GroupMemberTable(Table):
 class TekTable(Table):
     """A line of TEKs: what it protects, how, and how long each lasts.
 
-    `transform` decides ESP or AH. `renewal_lead_s`: half the time by which the next TEK is made before one ends;
-    members register again in between. By default 60 s or 5 % of the lifetime, at most a quarter. `activation_delay_s`:
-    from the making of a TEK to its first use by senders (RFC 5374 4.2.1), by default one and a half leads.
+    `renewal_lead_s`: half the time by which the next TEK is made before one ends; members register again in between.
+    By default 60 s or 5 % of the lifetime, at most a quarter. `activation_delay_s`: from the making of a TEK to its
+    first use by senders (RFC 5374 4.2.1), by default one and a half leads.
     """
 
     flow: FlowTable

@@ -18,8 +18,8 @@ from netaddr import AddrFormatError, IPAddress
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, model_validator
 
 from agent.config.files import PublicFile, SecretFile, read_public, read_secret
-from agent.gsa.algorithms import Transform
-from agent.gsa.flow import Flow
+from agent.gsa.algorithms import TRANSFORMS, Transform
+from agent.gsa.flow import ANY_PROTOCOL, PROTOCOLS, Flow
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.logs import LogFormat
 
@@ -158,11 +158,15 @@ def _name(text: str) -> str:
     raise ValueError("1 to 63 letters, digits, dots, underscores and hyphens, beginning with a letter or digit")
 
 
+_ESP_TRANSFORMS: Final = {str(transform): transform for transform in TRANSFORMS if transform.cipher is not None}
+"""What the data path carries; a transform without a cipher is AH's, which it does not carry yet."""
+
+
 def _transform(text: str) -> Transform:
     try:
-        return Transform.parse(text)
-    except ValueError as error:
-        raise ValueError(str(error).replace(f"{text!r} is none of", "one of")) from None
+        return _ESP_TRANSFORMS[text]
+    except KeyError:
+        raise ValueError(f"one of the ESP transforms {', '.join(_ESP_TRANSFORMS)}") from None
 
 
 def _group(value: object) -> GroupId:
@@ -213,7 +217,7 @@ class IdentityTable(Table):
         return Identity.parse(self.type, self.value)
 
 
-_PROTOCOLS: Final = {"any": 0, "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
+_PROTOCOLS: Final = {"any": ANY_PROTOCOL, **PROTOCOLS}
 
 
 def _protocol(value: object) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.config.files import STORE_FOLDER_MODE, folder_missing
 from agent.errors import LocalError
 from agent.gcks.schedule import Span
 from agent.gcks.tek import Tek
@@ -324,9 +325,8 @@ def _private_file(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
-        raise StoreError(
-            f"{path}: {error.strerror}: make its folder writable for gckd's user", exit_status=os.EX_CANTCREAT
-        ) from None
+        step = folder_missing(path, STORE_FOLDER_MODE) or f"{error.strerror}: make its folder writable for gckd's user"
+        raise StoreError(f"{path}: {step}", exit_status=os.EX_CANTCREAT) from None
     try:
         status = os.fstat(descriptor)
     finally:

@@ -1,10 +1,11 @@
 """From gckd's configuration file to what gckd works with: engine settings, credentials, group policies.
 
-`read` is what a start, a reload and `gckctl check` all do with the file.
+`read` is what a start, a reload and `gckctl check` all do with the file; `check` also looks for its folders.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TypeVar
 from netaddr import IPAddress
 
 from agent.config.certificates import key_pair, trust_anchors
+from agent.config.files import SOCKET_FOLDER_MODE, STORE_FOLDER_MODE, folder_missing
 from agent.config.gcks import AuthenticationTable, GroupTable, KeyServerConfig, TekTable
 from agent.config.loader import ConfigErrors, load
 from agent.errors import ConfigError
@@ -23,9 +25,8 @@ from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredent
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Suite
 from agent.gdoi.settings import KeyServerSettings
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.sa import SecurityProtocol
 
-__all__ = ["CurrentCredentials", "Setup", "read"]
+__all__ = ["CurrentCredentials", "Setup", "check", "read"]
 
 Value = TypeVar("Value")
 
@@ -104,6 +105,25 @@ def read(path: Path) -> Setup:
     )
 
 
+def check(path: Path) -> Setup:
+    """Read a configuration and look for the folders that it names itself; systemd makes the others at a start.
+
+    Raises ConfigErrors with every fault.
+    """
+    setup = read(path)
+    table = setup.config.gckd
+    modes = {"control_socket": SOCKET_FOLDER_MODE, "store": STORE_FOLDER_MODE}
+    missing = {key: folder_missing(getattr(table, key), mode) for key, mode in modes.items()}
+    faults = [
+        ConfigError(str(path), f"[gckd].{key}", message, exit_status=os.EX_CANTCREAT)
+        for key, message in missing.items()
+        if message is not None and key in table.model_fields_set
+    ]
+    if faults:
+        raise ConfigErrors(f"{path} does not fit this host", faults)
+    return setup
+
+
 def _certificate(table: AuthenticationTable, faults: _Faults) -> tuple[OwnCertificate | None, tuple[bytes, ...]]:
     if table.certificate is None or table.private_key is None or table.trust_anchors is None:
         return None, ()
@@ -131,6 +151,5 @@ def _tek(table: TekTable) -> TekPolicy:
         transform=table.transform,
         renewal=Renewal.of(table.lifetime_s, lead_s=table.renewal_lead_s, activation_s=table.activation_delay_s),
         mode=table.mode,
-        protocol=SecurityProtocol.AH if table.transform.cipher is None else SecurityProtocol.ESP,
         address_preservation=table.address_preservation,
     )

@@ -95,7 +95,8 @@ CAUSES: Final[dict[FailureCause, CauseText]] = {
     ),
     FailureCause.POLICY_OUTSIDE_GPAD: CauseText(
         "the GCKS's policy is outside the GPAD entry",
-        "widen flows, transforms or lifetimes of that key server's entry, if the policy is right",
+        "if the policy is right, widen transforms, lifetimes or flows of that key server's entry; where it has no flows"
+        " of its own, widen the group's traffic",
         "make the group's policy fit what the member's key server entry permits",
     ),
     FailureCause.POLICY_NOT_UNDERSTOOD: CauseText(

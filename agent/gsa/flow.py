@@ -7,16 +7,19 @@ and `destination` the packet's destination.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from netaddr import AddrFormatError, IPNetwork
 
-__all__ = ["ANY_PORT", "ANY_PROTOCOL", "Flow"]
+__all__ = ["ANY_PORT", "ANY_PROTOCOL", "PROTOCOLS", "Flow"]
 
 ANY_PROTOCOL = 0
 """The selector value for any next protocol, as on the wire."""
 ANY_PORT = 0
 """The selector value for any port, as on the wire."""
+PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
+"""Protocols by the names that configuration files use; others go by number."""
+_NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,11 @@ class Flow:
         source = "any" if self.any_source else str(self.source)
         text = f"{source} -> {self.destination}"
         if self.protocol:
-            text += f" proto {self.protocol}"
+            text += f" {_NAMES.get(self.protocol, f'protocol {self.protocol}')}"
         if self.source_port:
-            text += f" sport {self.source_port}"
+            text += f" source port {self.source_port}"
         if self.destination_port:
-            text += f" dport {self.destination_port}"
+            text += f" port {self.destination_port}"
         if self.icmp_type is not None:
             text += f" type {self.icmp_type}"
         return text

@@ -92,11 +92,14 @@ class Joins:
         self._index_of = index_of
         self._wanted: tuple[Membership, ...] = ()
         self._held: dict[Membership, _Held] = {}
-        self._complained: set[Membership] = set()
+        self._troubles: dict[Membership, str] = {}
 
     def want(self, memberships: Iterable[Membership]) -> None:
         """Hold these and no others. What cannot be joined now is logged, and tried again by `refresh`."""
         self._wanted = tuple(dict.fromkeys(memberships))
+        self._troubles = {
+            membership: self._troubles[membership] for membership in self._wanted if membership in self._troubles
+        }
         for membership in set(self._held) - set(self._wanted):
             self._leave(membership)
         self.refresh()
@@ -115,12 +118,16 @@ class Joins:
             except OSError as error:
                 self._complain(membership, error)
             else:
-                self._complained.discard(membership)
+                self._troubles.pop(membership, None)
                 log.info("joined", membership=membership)
 
     def holds(self, membership: Membership) -> bool:
         """Whether it is joined."""
         return membership in self._held
+
+    def trouble(self, membership: Membership) -> str | None:
+        """Why it is not joined; None when it is, or nobody wants it."""
+        return self._troubles.get(membership)
 
     def close(self) -> None:
         """Leave all."""
@@ -128,15 +135,16 @@ class Joins:
 
     def _leave(self, membership: Membership) -> None:
         self._held.pop(membership).holder.close()
-        self._complained.discard(membership)
+        self._troubles.pop(membership, None)
         log.info("left", membership=membership)
 
     def _complain(self, membership: Membership, error: OSError) -> None:
         if self._held.get(membership) is not None:
             self._leave(membership)
-        if membership not in self._complained:
-            self._complained.add(membership)
-            log.warning("not joined, it is tried again", membership=membership, reason=_reason(error))
+        reason = _reason(error)
+        if self._troubles.get(membership) != reason:
+            self._troubles[membership] = reason
+            log.warning("not joined, it is tried again", membership=membership, reason=reason)
 
 
 def _reason(error: OSError) -> str:

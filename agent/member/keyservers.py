@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from netaddr import IPAddress
 
@@ -17,12 +18,15 @@ from agent.gdoi.events import (
     PhaseOneClosed,
     PhaseOneEstablished,
     PhaseOneFailed,
+    Registered,
+    RegistrationFailed,
 )
 from agent.gdoi.member import MemberEngine
 from agent.gsa.gpad import Gpad
 from agent.gsa.identity import GroupId
 from agent.logs import RateLimit, get_logger
 from agent.member.setup import ServerSetup
+from agent.service.alarm import Alarm
 from agent.service.pump import Pump
 from agent.service.udp import DatagramPort
 from agent.wire.endpoint import Datagram, Endpoint
@@ -31,6 +35,10 @@ __all__ = ["KeyServer", "KeyServers", "PhaseOne"]
 
 log = get_logger(__name__)
 
+_SHOWN_S: Final = 1.5
+"""Seconds of silence, by which a message went out three times, until gmctl shows it."""
+_LOGGED_S: Final = 3.0
+"""Seconds of silence until the log tells it."""
 _ANY = {4: IPAddress("0.0.0.0"), 6: IPAddress("::")}  # noqa: S104  # unspecified on purpose: the host chooses
 
 
@@ -44,28 +52,67 @@ class PhaseOne:
 
 
 class KeyServer:
-    """One key server: its engine, driven by a pump."""
+    """One key server: its engine, driven by a pump, and what an operator is told of it.
 
-    def __init__(self, setup: ServerSetup, engine: MemberEngine, pump: Pump[MemberEvent]) -> None:
+    `heard`: what it is said to have said, unauthenticated, while Phase 1 is under way; nothing is decided by it.
+    """
+
+    def __init__(self, setup: ServerSetup, engine: MemberEngine, pump: Pump[MemberEvent], clock: Clock) -> None:
         self.setup = setup
         self.phase_one: PhaseOne | None = None
+        self.heard: str | None = None
         self.dropped = 0
         self._engine = engine
         self._pump = pump
+        self._clock = clock
+        self._asked: set[GroupId] = set()
+        self._silent_since = 0.0
+        self._silence = Alarm(clock, self._tell_silence)
+
+    @property
+    def detail(self) -> str | None:
+        """The news of it: what was heard, how long it is silent, or how Phase 1 stands."""
+        if self.heard is not None:
+            return self.heard
+        silent_s = self._clock.monotonic() - self._silent_since
+        if self._asked and silent_s >= _SHOWN_S:
+            return f"no answer for {silent_s:.0f} s from {self.setup.endpoint}"
+        return self.phase_one.text if self.phase_one is not None else None
 
     def register(self, group: GroupId, now: float) -> None:
         """Ask it for a group's SAs."""
+        if not self._asked:
+            self._listen()
+        self._asked.add(group)
         self._engine.register(group, now)
         self._pump.turn()
 
+    def answered(self, group: GroupId) -> None:
+        """The group is registered, or is known not to be."""
+        self._asked.discard(group)
+        if not self._asked:
+            self._silence.set(None)
+
     def feed(self, datagram: bytes, peer: Endpoint, local: Endpoint) -> None:
         """Hand it a datagram."""
+        if self._asked:
+            self._listen()
         self._pump.feed(datagram, peer, local)
 
     def close(self, now: float) -> None:
         """Say goodbye: a protected Delete of the Phase 1 SA."""
         self._engine.close(now)
         self._pump.close()
+        self._silence.close()
+
+    def _listen(self) -> None:
+        self._silent_since = self._clock.monotonic()
+        self._silence.set(self._silent_since + _LOGGED_S)
+
+    def _tell_silence(self) -> None:
+        if self.heard is None:
+            facts = log.bind(gcks=self.setup.table.name, peer=self.setup.endpoint)
+            facts.info("no answer yet, asking on", silent_s=_LOGGED_S)
 
 
 class KeyServers:
@@ -110,6 +157,11 @@ class KeyServers:
         self._by_endpoint = {server.setup.endpoint: server for server in self._servers.values()}
         return frozenset(gone)
 
+    def told(self, name: str, text: str) -> bool:
+        """Whether that is how Phase 1 with it ended, which was logged then for all its groups."""
+        server = self._servers.get(name)
+        return server is not None and server.phase_one is not None and server.phase_one.text == text
+
     def close(self) -> None:
         """Say goodbye to each and close the port."""
         self._close(set(self._servers))
@@ -129,7 +181,7 @@ class KeyServers:
         # One entry alone: another key server's identity at this address is as wrong as a stranger's.
         engine = MemberEngine(settings, setup.credentials, Gpad((setup.entry,)), self._entropy, self._clock.utc)
         pump: Pump[MemberEvent] = Pump(engine, self._send, lambda event: self._handle(name, event), self._clock)
-        return KeyServer(setup, engine, pump)
+        return KeyServer(setup, engine, pump, self._clock)
 
     def _send(self, datagram: Datagram) -> None:
         bound = self._ports.get(datagram.to.address.version)
@@ -159,24 +211,26 @@ class KeyServers:
         now = self._clock.utc().astimezone(UTC)
         match event:
             case PhaseOneEstablished(identity=identity, method=method, suite=suite):
-                server.phase_one = PhaseOne(True, now, f"{identity} by {method}, {suite}")
+                server.phase_one, server.heard = PhaseOne(True, now, f"{identity} by {method}, {suite}"), None
                 facts.info("Phase 1 established", identity=identity, method=method, suite=suite)
             case PhaseOneFailed(text=text, cause=cause, final=final):
                 if final:
-                    server.phase_one = PhaseOne(False, now, text)
+                    server.phase_one, server.heard = PhaseOne(False, now, text), None
                 facts.warning("Phase 1 failed", cause=cause.value, reason=text, final=final)
             case PhaseOneClosed(reason=reason):
                 server.phase_one = PhaseOne(False, now, reason)
                 facts.info("Phase 1 closed", reason=reason)
             case PeerSaid(text=text, authenticated=authenticated):
+                if not authenticated:
+                    server.heard = text
                 held = self._noise.admit((name, text), self._clock.monotonic())
                 if held is not None:
                     facts.warning("GCKS said", text=text, authenticated=authenticated, repeated=held or None)
             case Dropped(peer=peer, reason=reason):
                 server.dropped += 1
                 self._garbage(peer, reason)
-            case _:
-                pass
+            case Registered(group=group) | RegistrationFailed(group=group):
+                server.answered(group)
 
 
 def _bind(families: Iterable[int], port: int) -> dict[int, DatagramPort]:

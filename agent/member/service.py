@@ -29,7 +29,7 @@ from agent.member.keyservers import KeyServers
 from agent.member.reconcile import Pass, Reconciler
 from agent.member.registration import Registration, Retry
 from agent.member.setup import memberships_of, prepare
-from agent.member.status import Instants, group_row, key_server_row, policy_rows, sa_rows
+from agent.member.status import Instants, group_row, key_server_row, policy_rows, role_problems, sa_rows
 from agent.service.alarm import Alarm
 from agent.service.control import ControlServer
 
@@ -126,7 +126,10 @@ class GmdService:
     def summary(self) -> str:
         """How many groups are registered."""
         now = self._clock.monotonic()
-        registered = sum(registration.usable(now) for registration in self._registrations.values())
+        refused = {refusal.group for refusal in self._last_pass.refusals}
+        registered = sum(
+            registration.usable(now) for group, registration in self._registrations.items() if group not in refused
+        )
         return f"{registered} of {len(self._setup.config.groups)} groups registered"
 
     # Registrations
@@ -156,7 +159,8 @@ class GmdService:
             case RegistrationFailed(group=group, cause=cause, text=text):
                 registration = self._registrations.get(group)
                 if registration is not None and registration.asking == name:
-                    log.warning("registration failed", group=group, gcks=name, cause=cause.value, reason=text)
+                    reason = None if self._key_servers.told(name, text) else text
+                    log.warning("registration failed", group=group, gcks=name, cause=cause.value, reason=reason)
                     registration.failed(cause.value, text, self._clock.monotonic())
                     self._soon()
             case _:
@@ -267,14 +271,20 @@ class GmdService:
     def _group_row(self, table: GroupTable, registration: Registration, instants: Instants) -> dict[str, Any]:
         memberships = memberships_of(table)
         done = self._last_pass
+        refusals = [str(refusal) for refusal in done.refusals if refusal.group == table.id]
+        troubles = ((membership, self._joins.trouble(membership)) for membership in memberships)
         return group_row(
             table,
             registration,
             instants,
-            installed=not done.failures and done.held.get(table.id) is registration.held,
+            installed=not done.failures and not refusals and done.held.get(table.id) is registration.held,
             joined=all(map(self._joins.holds, memberships)) if memberships else None,
             elapsed_s=self._elapsed_s.get(table.id),
-            problems=[str(refusal) for refusal in done.refusals if refusal.group == table.id],
+            problems=[
+                *refusals,
+                *role_problems(table.role, registration.serving(instants.now)),
+                *(f"{membership} is not joined: {trouble}" for membership, trouble in troubles if trouble is not None),
+            ],
         )
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import MappingProxyType
 from netaddr import IPAddress
 
 from agent.config.certificates import key_pair, trust_anchors
+from agent.config.files import SOCKET_FOLDER_MODE, folder_missing
 from agent.config.loader import ConfigErrors, load
 from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop
 from agent.errors import ConfigError
@@ -22,7 +25,7 @@ from agent.gsa.identity import Identity
 from agent.member.joins import Membership, own_addresses
 from agent.wire.endpoint import Endpoint
 
-__all__ = ["ServerSetup", "Setup", "prepare"]
+__all__ = ["ServerSetup", "Setup", "look_around", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,34 @@ def prepare(path: Path) -> Setup:
     if faults:
         raise ConfigErrors(f"{path} has faults", faults)
     return Setup(path, config, MappingProxyType(servers))
+
+
+def look_around(setup: Setup) -> None:
+    """Look for what the file names and this host lacks now. Raises ConfigErrors with all of it.
+
+    A start makes do without an interface, which may come later; without the socket's folder it fails.
+    """
+    path, gmd = str(setup.path), setup.config.gmd
+    faults = []
+    missing = (
+        folder_missing(gmd.control_socket, SOCKET_FOLDER_MODE) if "control_socket" in gmd.model_fields_set else None
+    )
+    if missing is not None:
+        faults.append(ConfigError(path, "[gmd].control_socket", missing, exit_status=os.EX_CANTCREAT))
+    for index, table in enumerate(setup.config.groups):
+        if table.interface is not None and not _is_there(table.interface):
+            message = f"there is no interface {table.interface} now: name one that ip link shows, or wait for it"
+            faults.append(ConfigError(path, f"[groups[{index}]].interface", message))
+    if faults:
+        raise ConfigErrors(f"{path} does not fit this host", faults)
+
+
+def _is_there(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
 
 
 def _gpad_entry(config: MemberConfig, table: KeyServerTable) -> GpadEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +10,12 @@ from agent.config.member import GroupTable
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.gspd import Gspd
 from agent.gsa.identity import GroupId
-from agent.gsa.sa import DataSA, GroupSA
+from agent.gsa.role import Role
+from agent.gsa.sa import DataSA, Direction, GroupSA
 from agent.member.keyservers import KeyServer
 from agent.member.registration import Failure, Registration
 
-__all__ = ["Instants", "group_row", "key_server_row", "policy_rows", "sa_rows"]
+__all__ = ["Instants", "group_row", "key_server_row", "policy_rows", "role_problems", "sa_rows"]
 
 
 class Instants:
@@ -47,7 +48,7 @@ def key_server_row(name: str, server: KeyServer) -> dict[str, Any]:
         "method": server.setup.table.method.value,
         "established": phase_one is not None and phase_one.established,
         "since": _iso(phase_one.since) if phase_one is not None else None,
-        "detail": phase_one.text if phase_one is not None else None,
+        "detail": server.detail,
         "dropped": server.dropped,
     }
 
@@ -91,6 +92,19 @@ def _state(registration: Registration, now: float, installed: bool) -> str:
     if registration.asking is not None:
         return "registering"
     return "waiting"
+
+
+def role_problems(role: Role, sas: Collection[DataSA]) -> list[str]:
+    """What the role of this member asks for and the directions of its SAs do not give."""
+    uses = (
+        ("send", role.sends, Direction.RECEIVER_ONLY),
+        ("receive", role.receives, Direction.SENDER_ONLY),
+    )
+    return [
+        f"role is {role.value}, but no SA is given to {use} on: make role here and at the key server equal"
+        for use, wanted, other in uses
+        if wanted and sas and all(sa.direction is other for sa in sas)
+    ]
 
 
 def _failure_row(failure: Failure, instants: Instants) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from agent.config.files import SOCKET_FOLDER_MODE, folder_missing
 from agent.errors import AgentError, LocalError
 from agent.logs import get_logger
 
@@ -212,8 +213,8 @@ def _served(path: Path) -> LocalError:
 def _unusable(path: Path, error: OSError) -> LocalError:
     # Python refuses a path over 107 octets itself, without a number.
     reason = os.strerror(error.errno) if error.errno else str(error)
-    message = f"control socket {path}: {reason}: set control_socket to a folder of the daemon's user"
-    return LocalError(message, exit_status=os.EX_CANTCREAT)
+    step = folder_missing(path, SOCKET_FOLDER_MODE) or f"{reason}: set control_socket to a folder of the daemon's user"
+    return LocalError(f"control socket {path}: {step}", exit_status=os.EX_CANTCREAT)
 
 
 def _no_daemon(path: Path, error: OSError) -> LocalError:

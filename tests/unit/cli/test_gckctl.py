@@ -153,6 +153,24 @@ def test_check_tells_every_fault(
     assert all(line.startswith(f"{path}: [") for line in lines)
 
 
+def test_check_tells_the_folders_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gckd.toml"
+    path.write_text(
+        '[gckd]\ncontrol_socket = "run/x.sock"\nstore = "lib/x.db"\n[identity]\ntype = "fqdn"\nvalue = "ks1.example"\n'
+    )
+    assert run(monkeypatch, "check", str(path)) == os.EX_CANTCREAT
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("there is no folder ")[2] for line in lines] == [
+        f"{tmp_path}/run: create it, owned by the daemon's user, with mode 0750",
+        f"{tmp_path}/lib: create it, owned by the daemon's user, with mode 0700",
+    ]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "lib").mkdir()
+    assert ask("check", str(path)) == f"{path}: valid\n"
+
+
 def test_check_of_a_right_file(tmp_path: Path) -> None:
     path = tmp_path / "gckd.toml"
     path.write_text('[identity]\ntype = "fqdn"\nvalue = "ks1.example"\n')

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from agent.cli import common
 from agent.cli.gmctl import commands
 from agent.errors import LocalError
-from tests.unit.member.support import configuration
+from tests.unit.member.support import configuration, group_table
 
 GROUP = {
     "id": "1234",
@@ -120,7 +120,16 @@ def test_json_is_the_daemons_answer(daemon: dict[str, Any], command: str) -> Non
         ("status", ["fqdn:gm.example", "ks1", "192.0.2.1:848", "none", "no answer; check", "File exists"]),
         (
             "groups",
-            ["1234", "video", "receiver", "waiting", "0:00:12", "ks1: not a member of group 1234", "AH is"],
+            [
+                "1234",
+                "video",
+                "receiver",
+                "waiting",
+                "ASKS AGAIN IN",
+                "0:00:12",
+                "ks1: not a member of group 1234",
+                "AH is",
+            ],
         ),
         ("sas", ["0x00000100", "esp transport", "aes-gcm-16-128", "17", "2040", "0:59:59"]),
         ("policies", ["out", "any -> 239.1.1.1/32", "protect esp transport", "0x00000100", "19792"]),
@@ -148,23 +157,39 @@ def test_check_says_valid_and_names_faults(tmp_path: Path) -> None:
     assert "[groups[0]].id" in result.output
 
 
+class FakeKernel:
+    """A kernel that suffices."""
+
+    def __init__(self, _clock: object) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def probe(self) -> None:
+        pass
+
+
 def test_check_with_probe_tries_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class NoKernel:
-        def __init__(self, _clock: object) -> None:
-            pass
-
-        async def __aenter__(self) -> "NoKernel":
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            pass
-
+    class NoKernel(FakeKernel):
         async def probe(self) -> None:
             raise LocalError("this kernel has no ESP: load esp4", exit_status=os.EX_UNAVAILABLE)
 
     monkeypatch.setattr("agent.datapath.kernel.KernelDataPath", NoKernel)
     result = CliRunner().invoke(commands, ["check", str(configuration(tmp_path)), "--probe"])
     assert isinstance(result.exception, LocalError)
+
+
+def test_check_with_probe_looks_for_the_interfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.datapath.kernel.KernelDataPath", FakeKernel)
+    path = configuration(tmp_path, groups=group_table(1234, "239.1.1.1", extra='interface = "nowhere0"'))
+    assert run("check", str(path)) == f"{path}: valid\n"
+    result = CliRunner().invoke(commands, ["check", str(path), "--probe", "--json"])
+    assert result.exit_code == os.EX_CONFIG
+    assert json.loads(result.output)["result"]["faults"][0]["key"] == "[groups[0]].interface"
 
 
 def test_the_command_without_a_daemon_is_one_line_and_ex_unavailable(tmp_path: Path) -> None:

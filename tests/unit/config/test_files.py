@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import pytest
 
-from agent.config.files import FileFault, read_public, read_secret
+from agent.config.files import FileFault, folder_missing, read_public, read_secret
 
 Writer: TypeAlias = Callable[[bytes, int], Path]
 
@@ -88,3 +88,16 @@ def test_a_public_file_may_be_read_by_all_but_not_be_empty(key: Writer) -> None:
 def test_a_file_that_opens_but_cannot_be_read_is_told() -> None:
     with pytest.raises(FileFault, match="/proc/self/mem: Input/output error: name a file"):
         read_public(Path("/proc/self/mem"))
+
+
+def test_a_folder_is_missing_only_where_that_is_certain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder_missing(tmp_path / "x.sock", 0o750) is None
+    assert folder_missing(tmp_path / "none" / "x.sock", 0o750) == (
+        f"there is no folder {tmp_path}/none: create it, owned by the daemon's user, with mode 0750"
+    )
+
+    def barred(_: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "stat", barred)
+    assert folder_missing(tmp_path / "none" / "x.sock", 0o750) is None

@@ -66,7 +66,7 @@ def test_a_right_file_gives_values(tmp_path: Path) -> None:
     (group,) = config.groups
     assert group.id == GroupId.of_number(1234)
     assert [member.role for member in group.members] == [Role.SENDER, Role.RECEIVER]
-    assert str(group.teks[0].flow.flow) == "any -> 239.1.1.1/32 proto 17 dport 5000"
+    assert str(group.teks[0].flow.flow) == "any -> 239.1.1.1/32 udp port 5000"
     assert group.teks[0].mode is Mode.TRANSPORT
     key = config.members[0].psk_file
     assert key is not None
@@ -119,7 +119,7 @@ def test_flows_that_share_packets_are_refused_also_between_groups(tmp_path: Path
     other = GROUP.replace("1234", "1235").replace("video", "other").replace("239.1.1.1", "239.1.0.0/16")
     found = faults(tmp_path, HEAD + MEMBERS + GROUP + other)
     assert found == {
-        "[groups[1].teks[0].flow]": "overlaps the flow any -> 239.1.1.1/32 proto 17 dport 5000 of groups[0].teks[0];"
+        "[groups[1].teks[0].flow]": "overlaps the flow any -> 239.1.1.1/32 udp port 5000 of groups[0].teks[0];"
         " each packet has one TEK"
     }
 

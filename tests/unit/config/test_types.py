@@ -16,7 +16,7 @@ from agent.config.types import (
     repeated_keys,
 )
 from agent.gdoi.isakmp.policy import Suite
-from agent.gsa.algorithms import Transform
+from agent.gsa.algorithms import TRANSFORMS, Transform
 
 
 @pytest.mark.parametrize("name", list(PHASE1_SUITES))
@@ -32,9 +32,9 @@ def test_every_suite_that_may_be_configured_is_one_phase_1_knows(name: Any) -> N
         ({"destination": "ff3e::/32", "source": "2001:db8::1"}, "2001:db8::1/128 -> ff3e::/32"),
         (
             {"destination": "239.1.1.1", "protocol": "udp", "port": 5000, "source_port": 7},
-            "any -> 239.1.1.1/32 proto 17 sport 7 dport 5000",
+            "any -> 239.1.1.1/32 udp source port 7 port 5000",
         ),
-        ({"destination": "239.1.1.1", "protocol": 50}, "any -> 239.1.1.1/32 proto 50"),
+        ({"destination": "239.1.1.1", "protocol": 50}, "any -> 239.1.1.1/32 protocol 50"),
     ],
 )
 def test_flows(table: dict[str, Any], text: str) -> None:
@@ -79,6 +79,15 @@ def test_wrong_group_numbers(number: object) -> None:
 
 def test_transforms_go_by_name() -> None:
     assert TypeAdapter(TransformName).validate_python("aes-gcm-16-256") == Transform.parse("aes-gcm-16-256")
+
+
+@pytest.mark.parametrize("name", [str(transform) for transform in TRANSFORMS if transform.cipher is None])
+def test_a_transform_of_ah_is_refused_and_not_among_those_told(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(TransformName).validate_python(name)
+    (fault,) = caught.value.errors()
+    allowed = str(fault["ctx"]["error"]).removeprefix("one of the ESP transforms ").split(", ")
+    assert sorted(allowed) == sorted(str(transform) for transform in TRANSFORMS if transform.cipher is not None)
 
 
 def test_a_table_that_is_none_is_passed_over() -> None:

@@ -18,7 +18,6 @@ from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gsa.algorithms import Transform
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
-from agent.gsa.sa import SecurityProtocol
 from tests.unit.gcks.support import name
 
 EXAMPLE = Path(agent.config.__file__).parent / "examples" / "gckd.toml"
@@ -99,10 +98,11 @@ def test_suites_are_taken_as_named(example: Path) -> None:
     assert [str(suite) for suite in read(example).settings.suites] == ["aes-cbc-256/sha2-384/ecp-384"]
 
 
-def test_ah_follows_from_the_transform(example: Path) -> None:
+def test_a_transform_that_members_cannot_carry_is_no_policy(example: Path) -> None:
     example.write_text(example.read_text().replace('"aes-gcm-16-128"', '"hmac-sha2-256"'))
-    policies = [policy.teks[0] for policy in read(example).groups.values()]
-    assert [policy.protocol for policy in policies] == [SecurityProtocol.AH, SecurityProtocol.ESP]
+    with pytest.raises(ConfigErrors) as caught:
+        read(example)
+    assert [fault.key for fault in caught.value.faults] == ["[groups[0].teks[0]].transform"]
 
 
 def test_what_only_shows_together_is_told_all_at_once(example: Path) -> None:

@@ -27,3 +27,9 @@ def test_authentication_failed_means_no_credential_about_the_first_message_only(
 def test_a_refusals_notify_is_read_back_as_its_cause(refusal: Refusal) -> None:
     assert pull_cause(refusal.notify) is refusal.cause
     assert "group 7" in refusal.text(GroupId.of_number(7))
+
+
+def test_a_policy_outside_the_gpad_names_what_to_change_with_and_without_flows_of_its_own() -> None:
+    step = CAUSES[FailureCause.POLICY_OUTSIDE_GPAD].member
+    assert "flows of that key server's entry" in step
+    assert "the group's traffic" in step

@@ -36,7 +36,7 @@ def test_icmp_types_belong_to_icmp() -> None:
     assert any_type.overlaps(report)
     assert report.overlaps(any_type)
     assert not report.overlaps(echo)
-    assert str(report) == "any -> ff3e::1/128 proto 58 type 131"
+    assert str(report) == "any -> ff3e::1/128 protocol 58 type 131"
     with pytest.raises(ValueError, match="no ICMP types"):
         Flow(any_type.source, any_type.destination, 17, icmp_type=1)
     with pytest.raises(ValueError, match="not in 0 to 255"):
@@ -68,4 +68,4 @@ def test_flows_that_share_no_packet() -> None:
 
 def test_text_names_only_what_is_selected() -> None:
     assert str(HOST) == "any -> 239.1.1.1/32"
-    assert str(FROM) == "10.0.0.1/32 -> 239.1.1.1/32 proto 17 sport 7 dport 5000"
+    assert str(FROM) == "10.0.0.1/32 -> 239.1.1.1/32 udp source port 7 port 5000"

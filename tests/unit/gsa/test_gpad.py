@@ -64,8 +64,8 @@ def test_flows_of_both_families_are_checked() -> None:
     assert ENTRY.refusals(group_sa(data_sa(), data_sa("ff3e::8000:1"))) == ()
     refused = ENTRY.refusals(group_sa(data_sa("239.1.2.1"), data_sa(), data_sa("ff3e::9000:1", spi=0x1001)))
     assert refused == (
-        "SA 0x00001000: flow any -> 239.1.2.1/32 proto 17 dport 5000 lies outside the flows of GPAD entry 'ks1'",
-        "SA 0x00001001: flow any -> ff3e::9000:1/128 proto 17 dport 5000 lies outside the flows of GPAD entry 'ks1'",
+        "SA 0x00001000: flow any -> 239.1.2.1/32 udp port 5000 lies outside the flows of GPAD entry 'ks1'",
+        "SA 0x00001001: flow any -> ff3e::9000:1/128 udp port 5000 lies outside the flows of GPAD entry 'ks1'",
     )
 
 

@@ -384,7 +384,7 @@ def test_what_is_no_group_policy() -> None:
         policy(Flow.parse("10.0.0.1"))
     with pytest.raises(ValueError, match="no multicast address"):
         policy(Flow.parse("0.0.0.0/0"))
-    with pytest.raises(ValueError, match="dport 848 is control traffic, which always passes in clear"):
+    with pytest.raises(ValueError, match="udp port 848 is control traffic, which always passes in clear"):
         policy(Flow.parse("239.1.1.1", "10.9.0.1", protocol=17, port=848))
 
 

@@ -71,10 +71,19 @@ def test_an_interface_that_is_not_there_is_waited_for(
     joins.refresh()
     assert len(caplog.records) == 1
     assert not joins.holds(ANY_SOURCE)
+    assert joins.trouble(ANY_SOURCE) == "there is no such interface"
     host.interfaces["eth0"] = 7
     joins.refresh()
     assert host.joined() == {ANY_SOURCE: 7}
+    assert joins.trouble(ANY_SOURCE) is None
     joins.close()
+
+
+def test_what_nobody_wants_any_more_is_no_trouble(host: FakeHost, joins: Joins) -> None:
+    del host.interfaces["eth0"]
+    joins.want([ANY_SOURCE])
+    joins.close()
+    assert joins.trouble(ANY_SOURCE) is None
 
 
 def test_an_interface_that_was_made_anew_is_joined_anew(host: FakeHost, joins: Joins) -> None:

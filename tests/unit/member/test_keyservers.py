@@ -15,6 +15,7 @@ from agent.gdoi.events import (
     PhaseOneClosed,
     PhaseOneEstablished,
     PhaseOneFailed,
+    RegistrationFailed,
 )
 from agent.gdoi.failures import FailureCause
 from agent.member.keyservers import KeyServers
@@ -148,3 +149,56 @@ def test_the_same_garbage_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
 
     run(tmp_path, body)
     assert len(caplog.records) == 2
+
+
+def test_what_is_heard_while_phase_1_is_under_way_is_shown_until_its_end(tmp_path: Path) -> None:
+    heard = PeerSaid(PEER, 14, "GCKS says NO-PROPOSAL-CHOSEN (unauthenticated)", authenticated=False)
+
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), 0)
+        server = world.servers.servers["ks1"]
+        for end, detail in (
+            (PhaseOneEstablished(PEER, GCKS, "psk", "suite", bytes(16)), "fqdn:ks1.example by psk, suite"),
+            (PhaseOneFailed(PEER, FailureCause.NO_PROPOSAL_CHOSEN, "no suite in common"), "no suite in common"),
+        ):
+            world.servers._handle("ks1", heard)
+            assert server.detail == heard.text
+            world.servers._handle("ks1", end)
+            assert server.detail == detail
+        world.servers._handle("ks1", PeerSaid(PEER, 24, "GCKS says no", authenticated=True))
+        assert server.detail == "no suite in common"
+
+    run(tmp_path, body)
+
+
+def test_a_silent_key_server_is_shown_and_logged_long_before_it_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.member.keyservers._SHOWN_S", 0.05)
+    monkeypatch.setattr("agent.member.keyservers._LOGGED_S", 0.05)
+    caplog.set_level("INFO")
+
+    async def body(world: World) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            peer = Endpoint(PEER.address, silent.getsockname()[1])
+            world.servers.configure(world.setups(port=peer.port), 0)
+            server = world.servers.servers["ks1"]
+            server.register(GROUP, SystemClock().monotonic())
+            assert server.detail is None
+            await asyncio.sleep(0.15)
+            assert server.detail == f"no answer for 0 s from {peer}"
+            server.feed(b"garbage", peer, peer)
+            assert server.detail is None
+            world.servers._handle("ks1", PeerSaid(peer, 14, "GCKS says no", authenticated=False))
+            await asyncio.sleep(0.15)
+            assert server.detail == server.heard == "GCKS says no"
+            server.heard = None
+            world.servers._handle("ks1", RegistrationFailed(GROUP, FailureCause.NO_ANSWER, "no answer"))
+            await asyncio.sleep(0.15)
+            assert server.detail is None
+
+    run(tmp_path, body)
+    assert [record.getMessage() for record in caplog.records if "no answer" in record.getMessage()] == [
+        "no answer yet, asking on"
+    ]

@@ -374,3 +374,61 @@ def test_a_reload_keeps_the_level_of_the_log(tmp_path: Path, monkeypatch: pytest
 
     live(World(tmp_path, serve=False), body)
     assert levels == [logging.DEBUG]
+
+
+def test_a_group_whose_sa_this_host_refuses_is_not_shown_as_registered(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(lambda row: row["problems"])
+        assert row["state"] == "installing"
+        assert "no part of the traffic configured" in row["problems"][0]
+        assert world.gmd.summary() == "0 of 1 groups registered"
+
+    world = World(tmp_path, groups=group_table(1234, "239.9.9.9"))
+    text = world.path.read_text().replace("transforms =", 'flows = [{ destination = "239.0.0.0/8" }]\ntransforms =')
+    world.path.write_text(text)
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+    live(world, body)
+
+
+def test_a_wrong_key_is_shown_at_once_and_counted_once(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        async with asyncio.timeout(5):
+            while True:
+                status = await world.ask("status")
+                if status["key_servers"][0]["detail"] is not None:
+                    break
+                await asyncio.sleep(0.02)
+        detail = status["key_servers"][0]["detail"]
+        assert detail.startswith("wrong pre-shared key? GCKS says AUTHENTICATION-FAILED")
+        assert "(unauthenticated)" in detail
+        assert status["groups"][0]["state"] == "registering"
+        refusing = await asyncio.to_thread(ask, tmp_path / "ks" / "gckd.sock", "status")
+        assert (refusing["counts"]["refused"], len(refusing["refusals"])) == (1, 1)
+
+    world = World(tmp_path)
+    (tmp_path / "ks1.psk").write_text("open barley\n")
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+    live(world, body)
+
+
+def test_why_a_group_is_not_joined_is_told(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert row["joined"] is False
+        assert row["problems"] == ["239.1.1.1 on nowhere0 is not joined: there is no such interface"]
+
+    live(World(tmp_path, groups=group_table(1234, "239.1.1.1", extra='interface = "nowhere0"\njoin = true')), body)
+
+
+def test_why_phase_1_failed_is_logged_once_for_all_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(lambda row: row["failures"], 1)
+        assert row["failures"][0]["cause"] == "gcks-not-in-gpad"
+
+    world = World(tmp_path, groups=group_table(1234, "239.1.1.1") + group_table(1235, "239.1.1.2"))
+    world.path.write_text(world.path.read_text().replace('"ks1.example"', '"ks0.example"'))
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+    live(world, body)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("add that identity to the key servers") for line in lines if "failed" in line] == [1, 0, 0]
+    assert {f"group={number} gcks=ks1 cause=gcks-not-in-gpad" in "".join(lines) for number in (1234, 1235)} == {True}

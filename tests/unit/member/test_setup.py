@@ -14,7 +14,7 @@ from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gsa.flow import Flow
 from agent.gsa.identity import Identity, IdentityKind
 from agent.member.joins import Membership
-from agent.member.setup import prepare
+from agent.member.setup import look_around, prepare
 from agent.wire.endpoint import Endpoint
 from tests.unit.member.support import GCKS, GCM, GROUP, configuration, group_table
 
@@ -134,3 +134,19 @@ def test_what_is_to_be_joined(tmp_path: Path) -> None:
     joins = group_table(1234, "239.1.1.1", extra='join = true\ninterface = "eth0"') + group_table(1235, "239.1.1.2")
     setup = prepare(configuration(tmp_path, groups=joins))
     assert setup.memberships() == (Membership("eth0", IPAddress("239.1.1.1"), None),)
+
+
+def test_what_the_file_names_and_the_host_lacks_is_told_all_at_once(tmp_path: Path) -> None:
+    groups = group_table(1234, "239.1.1.1", extra='interface = "lo"')
+    groups += group_table(1235, "239.1.1.2", extra='interface = "nowhere0"')
+    path = configuration(tmp_path, groups=groups)
+    path.write_text(path.read_text().replace('"gmd.sock"', '"run/gmd.sock"'))
+    with pytest.raises(ConfigErrors) as caught:
+        look_around(prepare(path))
+    found = {fault.key: fault.message for fault in caught.value.faults}
+    assert found.keys() == {"[gmd].control_socket", "[groups[1]].interface"}
+    assert found["[gmd].control_socket"].startswith(f"there is no folder {tmp_path}/run: create it")
+    assert found["[groups[1]].interface"].startswith("there is no interface nowhere0 now")
+    (tmp_path / "run").mkdir()
+    path.write_text(path.read_text().replace("nowhere0", "lo"))
+    look_around(prepare(path))

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from agent.config.member import GroupTable
 from agent.config.types import FlowTable
 from agent.gsa.databases import Databases, SaUsage
@@ -7,9 +9,9 @@ from agent.gsa.flow import Flow
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
-from agent.gsa.sa import GroupSA
+from agent.gsa.sa import Direction, GroupSA
 from agent.member.registration import Registration, Retry
-from agent.member.status import Instants, group_row, policy_rows, sa_rows
+from agent.member.status import Instants, group_row, policy_rows, role_problems, sa_rows
 from tests.unit.member.support import GROUP, data_sa, group_sa
 from tests.unit.service.support import EPOCH
 
@@ -55,6 +57,28 @@ def test_a_group_goes_through_its_states() -> None:
     assert (done["state"], done["sas"], done["expires_s"], done["registration_ms"]) == ("registered", 1, 50.0, 12.3)
     assert (done["registered"], done["problems"]) == ("2025-12-31T23:59:10Z", ["p"])
     assert row(registration(group_sa(data_sa(256, expires=50.0))))["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("role", "directions", "lacks"),
+    [
+        (Role.BOTH, [Direction.SYMMETRIC], []),
+        (Role.BOTH, [Direction.RECEIVER_ONLY, Direction.RECEIVER_ONLY], ["send"]),
+        (Role.BOTH, [Direction.RECEIVER_ONLY, Direction.SENDER_ONLY], []),
+        (Role.SENDER, [Direction.RECEIVER_ONLY], ["send"]),
+        (Role.RECEIVER, [Direction.SENDER_ONLY], ["receive"]),
+        (Role.RECEIVER, [Direction.RECEIVER_ONLY], []),
+        (Role.SENDER, [], []),
+    ],
+)
+def test_a_role_that_wants_more_than_is_given_is_a_problem(
+    role: Role, directions: list[Direction], lacks: list[str]
+) -> None:
+    sas = [replace(data_sa(256 + index), direction=direction) for index, direction in enumerate(directions)]
+    assert role_problems(role, sas) == [
+        f"role is {role.value}, but no SA is given to {use} on: make role here and at the key server equal"
+        for use in lacks
+    ]
 
 
 def test_failures_are_told_with_server_cause_and_time() -> None:
