@@ -42,8 +42,6 @@ __all__ = ["Answers", "Refused", "Registrar"]
 
 _MOST_OFFERS: Final = 20_000
 """Offers whose message 3 is awaited: twice the engine's Phase 1 SAs; the oldest is forgotten first."""
-_MOST_OPEN_FAILURES: Final = 1_000
-"""Peers whose Phase 1 failed and has not ended yet: the oldest is forgotten first, and its end counted once more."""
 _REFUSALS_KEPT: Final = 50
 
 log = get_logger(__name__)
@@ -111,7 +109,6 @@ class Registrar:
         self._groups: Mapping[GroupId, GroupPolicy] = {}
         self._names: Mapping[Identity, str] = {}
         self._offers: OrderedDict[int, _Offered] = OrderedDict()
-        self._open_failures: OrderedDict[Endpoint, int] = OrderedDict()
         # One for each kind, so that a flood of garbage does not silence the causes of failures.
         self._garbage: Final = RateLimit()
         self._notifies: Final = RateLimit()
@@ -261,7 +258,6 @@ class Registrar:
 
     def _phase_one_established(self, event: PhaseOneEstablished) -> None:
         self.counts["phase1_established"] += 1
-        self._open_failures.pop(event.peer, None)
         log.info(
             "Phase 1 established",
             member=self._names.get(event.identity),
@@ -272,12 +268,8 @@ class Registrar:
         )
 
     def _phase_one_failed(self, event: PhaseOneFailed) -> None:
-        if event.final and self._told_already(event.peer):
+        if event.told:
             return
-        if not event.final:
-            self._open_failures[event.peer] = self._open_failures.pop(event.peer, 0) + 1
-            if len(self._open_failures) > _MOST_OPEN_FAILURES:
-                self._open_failures.popitem(last=False)
         self.counts["phase1_failed"] += 1
         held = self._failures.admit((event.peer.address, event.cause), self._clock.monotonic())
         if held is not None:
@@ -291,13 +283,6 @@ class Registrar:
                 reason=event.text,
                 repeated=held or None,
             )
-
-    def _told_already(self, peer: Endpoint) -> bool:
-        """Whether this end is that of an exchange whose failure was told while it was open."""
-        exchanges = self._open_failures.pop(peer, 0)
-        if exchanges > 1:
-            self._open_failures[peer] = exchanges - 1
-        return exchanges > 0
 
     def _phase_one_closed(self, event: PhaseOneClosed) -> None:
         log.info("Phase 1 closed", peer=event.peer, identity=event.identity, reason=event.reason)

@@ -53,6 +53,7 @@ class PhaseOneFailed:
     """A Phase 1 failed. `text`: cause, detail and next step of this side.
 
     `final`: False when only one message was refused and the exchange still waits for a better one until its end.
+    `told`: True at the end of an exchange whose failure an earlier event with `final` False has told.
     `identity`: what the peer asserted, authenticated or not; None when it got not that far.
     """
 
@@ -61,6 +62,7 @@ class PhaseOneFailed:
     text: str
     identity: Identity | None = None
     final: bool = True
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         first, entry.trouble = entry.trouble is None, (cause, str(error))
         self._send_clear(entry.mode, error.notify, entry.peer, entry.local)
         if len(entry.refused) >= MAX_REFUSED:
-            self._give_up(entry, cause, str(error))
+            self._give_up(entry, cause, str(error), told=not first)
         elif first:
             text = explain(cause, Side.KEY_SERVER, str(error))
             self._events.append(PhaseOneFailed(entry.peer, cause, text, entry.mode.asserted, final=False))
@@ -239,13 +239,14 @@ class KeyServerEngine(Engine[KeyServerEvent]):
             self._half_open.remove(entry)
             self._events.append(Dropped(entry.peer, f"Phase 1 ended: {reason}"))
         else:
-            self._give_up(entry, *(entry.trouble or (FailureCause.NO_ANSWER, reason)))
+            cause, detail = entry.trouble or (FailureCause.NO_ANSWER, reason)
+            self._give_up(entry, cause, detail, told=entry.trouble is not None)
 
-    def _give_up(self, entry: HalfOpen, cause: FailureCause, detail: str) -> None:
+    def _give_up(self, entry: HalfOpen, cause: FailureCause, detail: str, *, told: bool) -> None:
         self._half_open.remove(entry)
         entry.mode.wipe()
         text = explain(cause, Side.KEY_SERVER, detail)
-        self._events.append(PhaseOneFailed(entry.peer, cause, text, entry.mode.asserted))
+        self._events.append(PhaseOneFailed(entry.peer, cause, text, entry.mode.asserted, told=told))
 
     def _repeat_half_open(self, entry: HalfOpen, digest: bytes) -> None:
         if digest != entry.taken:

@@ -252,7 +252,7 @@ def test_a_member_that_falls_silent_after_its_key_exchange_is_reported() -> None
     one.fate = lambda datagram: () if len(one.on_wire) > 4 else faithful(datagram)
     registered(one, until=60.0)
     (failed,) = one.key_server_saw(PhaseOneFailed)
-    assert (failed.cause, failed.final) == (FailureCause.NO_ANSWER, True)
+    assert (failed.cause, failed.final, failed.told) == (FailureCause.NO_ANSWER, True, False)
     assert "192.0.2.10:40848 is silent after KE sent" in failed.text
 
 
@@ -307,7 +307,7 @@ def test_an_exchange_ends_after_so_many_wrong_identities() -> None:
     for octet in range(1, MAX_REFUSED):
         assert replies(one, fifth[:-1] + bytes([fifth[-1] ^ octet]))
     events = [event for event in one.key_server.events() if isinstance(event, PhaseOneFailed)]
-    assert [event.final for event in events] == [True]
+    assert [(event.final, event.told) for event in events] == [(True, True)]
     assert one.key_server.deadline() is None
     assert replies(one, fifth) == []
     assert reasons(one) == ["unknown cookies"]
