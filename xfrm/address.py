@@ -6,17 +6,18 @@ guessed from zero octets (2001:db8:: would read as IPv4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from functools import lru_cache
 from typing import Final, Protocol
 
 from xfrm.constants import Family
 from xfrm.errors import DecodeError, EncodeError
+from xfrm.record import record
 
-__all__ = ["Address", "HasPacked", "Prefix"]
+__all__ = ["AF_OF_OCTETS", "Address", "HasPacked", "Prefix"]
 
-_OCTETS: Final[dict[int, int]] = {AF_INET: 4, AF_INET6: 16}
-_FAMILIES: Final[dict[int, Family]] = {4: Family.AF_INET, 16: Family.AF_INET6}
+_OCTETS: Final[dict[int, int]] = {Family.AF_INET: 4, Family.AF_INET6: 16}
+AF_OF_OCTETS: Final[dict[int, Family]] = {4: Family.AF_INET, 16: Family.AF_INET6}
+"""Families by the octets of their addresses."""
 
 
 class HasPacked(Protocol):
@@ -27,14 +28,14 @@ class HasPacked(Protocol):
         """The address's octets."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Address:
     """An IPv4 or IPv6 address: `octets`, 4 or 16, network order. Raises EncodeError for any other length."""
 
     octets: bytes
 
     def __post_init__(self) -> None:
-        if len(self.octets) not in _FAMILIES:
+        if len(self.octets) not in AF_OF_OCTETS:
             raise EncodeError(f"an address has 4 or 16 octets, not {len(self.octets)}")
 
     @classmethod
@@ -44,8 +45,10 @@ class Address:
             return value
         if not isinstance(value, str):
             return cls(value.packed)
+        from socket import inet_pton  # not at the top, for socket loads much that only sockets need
+
         try:
-            return cls(inet_pton(AF_INET6 if ":" in value else AF_INET, value))
+            return cls(inet_pton(Family.AF_INET6 if ":" in value else Family.AF_INET, value))
         except (OSError, ValueError):
             raise EncodeError(f"{value!r} is no IPv4 or IPv6 address") from None
 
@@ -60,15 +63,12 @@ class Address:
     @classmethod
     def from_wire(cls, family: int, octets: bytes) -> Address:
         """From an xfrm_address_t and the family that came with it. Raises DecodeError for other families."""
-        size = _OCTETS.get(family)
-        if size is None:
-            raise DecodeError(f"address family {family} is neither AF_INET nor AF_INET6")
-        return cls(octets[:size])
+        return _from_wire(family, octets)
 
     @property
     def family(self) -> Family:
         """AF_INET or AF_INET6."""
-        return _FAMILIES[len(self.octets)]
+        return AF_OF_OCTETS[len(self.octets)]
 
     @property
     def bits(self) -> int:
@@ -87,13 +87,24 @@ class Address:
         return first >> 4 == 0xE if len(self.octets) == 4 else first == 0xFF
 
     def __str__(self) -> str:
+        from socket import inet_ntop
+
         return inet_ntop(self.family, self.octets)
 
     def __repr__(self) -> str:
         return f"Address.of('{self}')"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+# An entry names its addresses twice, and the entries of a database have many addresses in common.
+@lru_cache(maxsize=1024)
+def _from_wire(family: int, octets: bytes) -> Address:
+    size = _OCTETS.get(family)
+    if size is None:
+        raise DecodeError(f"address family {family} is neither AF_INET nor AF_INET6")
+    return Address(octets[:size])
+
+
+@record(order=True)
 class Prefix:
     """An address prefix: `length` bits of `address`. Host bits are kept as given: the kernel ignores them.
 
@@ -104,7 +115,7 @@ class Prefix:
     length: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.length <= self.address.bits:
+        if not 0 <= self.length <= 8 * len(self.address.octets):
             raise EncodeError(f"a prefix of {self.address} has 0 to {self.address.bits} bits, not {self.length}")
 
     @classmethod

@@ -7,11 +7,10 @@ length is a bare EINVAL. The check is made on the way out only: what a kernel ho
 
 from __future__ import annotations
 
-import hmac
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from xfrm.errors import EncodeError
+from xfrm.record import record
 
 __all__ = [
     "ALGORITHMS",
@@ -21,6 +20,7 @@ __all__ = [
     "AlgorithmFacts",
     "AuthAlgorithm",
     "Key",
+    "check_lengths",
 ]
 
 MAX_NAME_OCTETS: Final = 63
@@ -50,7 +50,9 @@ class Key:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):
             return NotImplemented
-        return hmac.compare_digest(self._octets, other._octets)
+        from hmac import compare_digest  # not at the top: it loads OpenSSL
+
+        return compare_digest(self._octets, other._octets)
 
     def __repr__(self) -> str:
         return f"<Key {len(self._octets)} octets>"
@@ -59,7 +61,7 @@ class Key:
         raise TypeError("a Key is not pickled")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AlgorithmFacts:
     """What is fixed for a name. `key_bits`: lengths, salt left out; `salt_bits`; `icv_bits`: lengths of the ICV."""
 
@@ -83,6 +85,9 @@ ALGORITHMS: Final[dict[str, AlgorithmFacts]] = {
     "cbc(aes)": AlgorithmFacts(_AES),
     "rfc3686(ctr(aes))": AlgorithmFacts(_AES, 32),
     "cbc(camellia)": AlgorithmFacts(_AES),
+    "cbc(serpent)": AlgorithmFacts(_AES),
+    "cbc(twofish)": AlgorithmFacts(_AES),
+    "cbc(sm4)": AlgorithmFacts((128,)),
     # Integrity: RFC 2403, 2404, 3566, 4494, 4868; the kernel's own default for SHA-256 is 96 bits, not RFC 4868's 128
     "digest_null": AlgorithmFacts((0,), 0, (0,)),
     "hmac(md5)": AlgorithmFacts((128,), 0, (96, 128)),
@@ -90,19 +95,24 @@ ALGORITHMS: Final[dict[str, AlgorithmFacts]] = {
     "hmac(sha256)": AlgorithmFacts((256,), 0, (96, 128, 256)),
     "hmac(sha384)": AlgorithmFacts((384,), 0, (192, 384)),
     "hmac(sha512)": AlgorithmFacts((512,), 0, (256, 512)),
+    "hmac(sm3)": AlgorithmFacts((256,), 0, (96, 256)),
+    "hmac(rmd160)": AlgorithmFacts((160,), 0, (96, 160)),
     "xcbc(aes)": AlgorithmFacts((128,), 0, (96, 128)),
     "cmac(aes)": AlgorithmFacts((128,), 0, (96, 128)),
+    # Compression: RFC 2394
+    "deflate": AlgorithmFacts((0,)),
 }
 """Facts by kernel name."""
 
 
-def _check(name: str, key: Key, icv_bits: int | None) -> None:
+def check_lengths(name: str, key_octets: int, icv_bits: int | None = None) -> None:
+    """Raise EncodeError where the name is too long, or known and a length is not its own. The key counts its salt."""
     if not name or not name.isascii() or "\0" in name or len(name) > MAX_NAME_OCTETS:
         raise EncodeError(f"an algorithm's name is 1 to {MAX_NAME_OCTETS} ASCII characters, not {name!r}")
     facts = ALGORITHMS.get(name)
     if facts is None:
         return
-    bits = 8 * len(key)
+    bits = 8 * key_octets
     allowed = [length + facts.salt_bits for length in facts.key_bits]
     if bits not in allowed:
         raise EncodeError(f"{name} takes a key of {_either(allowed)} bits (salt included), not {bits}")
@@ -114,7 +124,7 @@ def _either(lengths: list[int] | tuple[int, ...]) -> str:
     return " or ".join(str(length) for length in lengths)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Algorithm:
     """An encryption or compression algorithm, struct xfrm_algo. `name`: the kernel's; `key`: salt included."""
 
@@ -123,10 +133,10 @@ class Algorithm:
 
     def check(self) -> None:
         """Raise EncodeError where the name is too long, or known and the key's length is not its own."""
-        _check(self.name, self.key, None)
+        check_lengths(self.name, len(self.key))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AuthAlgorithm:
     """An integrity algorithm, struct xfrm_algo_auth. `icv_bits`: the truncated ICV."""
 
@@ -136,10 +146,10 @@ class AuthAlgorithm:
 
     def check(self) -> None:
         """Raise EncodeError where the name is too long, or known and a length is not its own."""
-        _check(self.name, self.key, self.icv_bits)
+        check_lengths(self.name, len(self.key), self.icv_bits)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AeadAlgorithm:
     """A combined mode algorithm, struct xfrm_algo_aead. `key`: key, then salt; `icv_bits`: the ICV."""
 
@@ -149,4 +159,4 @@ class AeadAlgorithm:
 
     def check(self) -> None:
         """Raise EncodeError where the name is too long, or known and a length is not its own."""
-        _check(self.name, self.key, self.icv_bits)
+        check_lengths(self.name, len(self.key), self.icv_bits)

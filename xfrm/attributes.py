@@ -6,19 +6,30 @@ is decoded when it is asked for by its row (`attributes.get(MARK)`), which also 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar
+from enum import IntEnum
+from typing import Any, Final, Generic, TypeVar
 
-from xfrm import structs
-from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
-from xfrm.constants import AttributeType, name_of
+from xfrm import control_structs, structs
+from xfrm.codecs import (
+    AeadCodec,
+    AlgorithmCodec,
+    AuthCodec,
+    Codec,
+    FlagCodec,
+    ReplayEsnCodec,
+    ScalarCodec,
+    SecurityContextCodec,
+    StructArrayCodec,
+    StructCodec,
+)
+from xfrm.constants import AttributeType, SadAttributeType, SpdAttributeType, name_of
 from xfrm.errors import DecodeError, EncodeError
-from xfrm.frame import ATTRIBUTE_HEADER, aligned
-from xfrm.layout import Layout
+from xfrm.frame import ATTRIBUTE_HEADER
+from xfrm.record import field, record
 
 __all__ = [
+    "ADDRESS_FILTER",
     "ALG_AEAD",
     "ALG_AUTH",
     "ALG_AUTH_TRUNC",
@@ -27,246 +38,81 @@ __all__ = [
     "ATTRIBUTES",
     "COADDR",
     "ENCAP",
+    "ETIMER_THRESH",
     "IF_ID",
+    "IPTFS_DONT_FRAG",
+    "IPTFS_DROP_TIME",
+    "IPTFS_INIT_DELAY",
+    "IPTFS_MAX_QSIZE",
+    "IPTFS_PKT_SIZE",
+    "IPTFS_REORDER_WINDOW",
+    "KMADDRESS",
     "LASTUSED",
     "LTIME_VAL",
     "MARK",
     "MAX_TEMPLATES",
+    "MIGRATE",
+    "MTIMER_THRESH",
+    "NAT_KEEPALIVE_INTERVAL",
+    "OFFLOAD_DEV",
     "POLICY",
     "POLICY_TYPE",
     "PROTO",
     "REPLAY_ESN_VAL",
+    "REPLAY_THRESH",
     "REPLAY_VAL",
     "SA",
+    "SAD_ATTRIBUTES",
+    "SAD_CNT",
+    "SAD_HINFO",
     "SA_DIR",
     "SA_EXTRA_FLAGS",
+    "SA_PCPU",
+    "SEC_CTX",
     "SET_MARK",
     "SET_MARK_MASK",
+    "SPD_ATTRIBUTES",
+    "SPD_HINFO",
+    "SPD_INFO",
+    "SPD_IPV4_HTHRESH",
+    "SPD_IPV6_HTHRESH",
     "SRCADDR",
     "TFCPAD",
     "TMPL",
-    "AeadCodec",
-    "AlgorithmCodec",
     "Attribute",
     "AttributeSet",
-    "AuthCodec",
-    "Codec",
     "RawAttribute",
-    "ReplayEsn",
-    "ReplayEsnCodec",
-    "ScalarCodec",
-    "StructArrayCodec",
-    "StructCodec",
+    "encode_attribute",
     "numbers_of",
 ]
 
 MAX_TEMPLATES: Final = 6
-"""Templates of a policy, XFRM_MAX_DEPTH of the kernel."""
-_REPLAY_ESN_MAX_WORDS: Final = 4096 // 32
-"""Words of a replay bitmap, XFRMA_REPLAY_ESN_MAX packets."""
+"""Templates of a policy, and addresses of a migration: XFRM_MAX_DEPTH of the kernel."""
 _NLA_TYPE_MASK: Final = 0x3FFF
 _NLA_MAX_OCTETS: Final = 0xFFFF - 4
+_pack_header: Final = ATTRIBUTE_HEADER.pack
+_unpack_header: Final = ATTRIBUTE_HEADER.unpack_from
 
 T = TypeVar("T")
-R = TypeVar("R", bound=tuple[Any, ...])
 
 
-class Codec(Protocol[T]):
-    """How an attribute's value is written and read."""
-
-    def encode(self, value: T) -> bytes:
-        """The payload. Raises EncodeError."""
-
-    def decode(self, data: bytes) -> T:
-        """The value; the payload must be consumed. Raises DecodeError."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScalarCodec:
-    """An unsigned integer, native order; `code`: its struct format character."""
-
-    code: str
-
-    def encode(self, value: int) -> bytes:
-        """The payload. Raises EncodeError where it is out of range."""
-        try:
-            return struct.pack("=" + self.code, value)
-        except struct.error as error:
-            raise EncodeError(f"a number that does not fit {8 * self.size} bits") from error
-
-    def decode(self, data: bytes) -> int:
-        """The number. Raises DecodeError for any other length."""
-        _demand(len(data) == self.size, f"a number has {self.size} octets, not {len(data)}")
-        return int(struct.unpack("=" + self.code, data)[0])
-
-    @property
-    def size(self) -> int:
-        """Octets."""
-        return struct.calcsize("=" + self.code)
-
-
-@dataclass(frozen=True, slots=True)
-class StructCodec(Generic[R]):
-    """One struct."""
-
-    layout: Layout[R]
-
-    def encode(self, value: R) -> bytes:
-        """The payload. Raises EncodeError."""
-        return self.layout.pack(value)
-
-    def decode(self, data: bytes) -> R:
-        """The record. Raises DecodeError for any other length."""
-        _demand(
-            len(data) == self.layout.size, f"struct {self.layout.name} has {self.layout.size} octets, not {len(data)}"
-        )
-        return self.layout.unpack(data)
-
-
-@dataclass(frozen=True, slots=True)
-class StructArrayCodec(Generic[R]):
-    """Up to `limit` structs one after the other."""
-
-    layout: Layout[R]
-    limit: int
-
-    def encode(self, value: tuple[R, ...]) -> bytes:
-        """The payload. Raises EncodeError where there are too many."""
-        if len(value) > self.limit:
-            raise EncodeError(f"at most {self.limit} of struct {self.layout.name}, not {len(value)}")
-        return b"".join([self.layout.pack(item) for item in value])
-
-    def decode(self, data: bytes) -> tuple[R, ...]:
-        """The records. Raises DecodeError where the length is no multiple or there are too many."""
-        count, rest = divmod(len(data), self.layout.size)
-        _demand(rest == 0, f"{len(data)} octets are no multiple of struct {self.layout.name}")
-        _demand(count <= self.limit, f"at most {self.limit} of struct {self.layout.name}, not {count}")
-        return tuple(self.layout.unpack(data, i * self.layout.size) for i in range(count))
-
-
-@dataclass(frozen=True, slots=True)
-class AlgorithmCodec:
-    """struct xfrm_algo and the key after it."""
-
-    layout: Layout[structs.XfrmAlgo] = structs.ALGO
-
-    def encode(self, value: Algorithm) -> bytes:
-        """The payload. Raises EncodeError."""
-        value.check()
-        return self.layout.pack(structs.XfrmAlgo(value.name.encode("ascii"), 8 * len(value.key))) + value.key.reveal()
-
-    def decode(self, data: bytes) -> Algorithm:
-        """The algorithm. Raises DecodeError."""
-        head = self.layout.unpack(data)
-        return Algorithm(_name(head.alg_name), _key(data, self.layout.size, head.alg_key_len))
-
-
-@dataclass(frozen=True, slots=True)
-class AuthCodec:
-    """struct xfrm_algo_auth and the key after it."""
-
-    layout: Layout[structs.XfrmAlgoAuth] = structs.ALGO_AUTH
-
-    def encode(self, value: AuthAlgorithm) -> bytes:
-        """The payload. Raises EncodeError."""
-        value.check()
-        head = structs.XfrmAlgoAuth(value.name.encode("ascii"), 8 * len(value.key), value.icv_bits)
-        return self.layout.pack(head) + value.key.reveal()
-
-    def decode(self, data: bytes) -> AuthAlgorithm:
-        """The algorithm. Raises DecodeError."""
-        head = self.layout.unpack(data)
-        key = _key(data, self.layout.size, head.alg_key_len)
-        return AuthAlgorithm(_name(head.alg_name), key, head.alg_trunc_len)
-
-
-@dataclass(frozen=True, slots=True)
-class AeadCodec:
-    """struct xfrm_algo_aead and the key after it."""
-
-    layout: Layout[structs.XfrmAlgoAead] = structs.ALGO_AEAD
-
-    def encode(self, value: AeadAlgorithm) -> bytes:
-        """The payload. Raises EncodeError."""
-        value.check()
-        head = structs.XfrmAlgoAead(value.name.encode("ascii"), 8 * len(value.key), value.icv_bits)
-        return self.layout.pack(head) + value.key.reveal()
-
-    def decode(self, data: bytes) -> AeadAlgorithm:
-        """The algorithm. Raises DecodeError."""
-        head = self.layout.unpack(data)
-        key = _key(data, self.layout.size, head.alg_key_len)
-        return AeadAlgorithm(_name(head.alg_name), key, head.alg_icv_len)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayEsn:
-    """struct xfrm_replay_state_esn with its bitmap: 32-bit words, least significant packet first."""
-
-    state: structs.XfrmReplayStateEsn
-    bitmap: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayEsnCodec:
-    """struct xfrm_replay_state_esn and the words after it."""
-
-    layout: Layout[structs.XfrmReplayStateEsn] = structs.REPLAY_STATE_ESN
-
-    def encode(self, value: ReplayEsn) -> bytes:
-        """The payload. Raises EncodeError where `bmp_len` is not the bitmap's length or a word does not fit."""
-        count = len(value.bitmap)
-        if value.state.bmp_len != count or count > _REPLAY_ESN_MAX_WORDS:
-            raise EncodeError(f"a bitmap of {count} words does not fit bmp_len {value.state.bmp_len}")
-        try:
-            return self.layout.pack(value.state) + struct.pack(f"={count}I", *value.bitmap)
-        except struct.error as error:
-            raise EncodeError("a word of the replay bitmap does not fit 32 bits") from error
-
-    def decode(self, data: bytes) -> ReplayEsn:
-        """The state. Raises DecodeError."""
-        state = self.layout.unpack(data)
-        size = self.layout.size
-        fits = state.bmp_len <= _REPLAY_ESN_MAX_WORDS and len(data) == size + 4 * state.bmp_len
-        _demand(fits, f"bmp_len {state.bmp_len} does not fit {len(data) - size} octets", size)
-        return ReplayEsn(state, struct.unpack_from(f"={state.bmp_len}I", data, size))
-
-
-def _demand(holds: bool, message: str, offset: int = 0) -> None:
-    if not holds:
-        raise DecodeError(message, offset=offset)
-
-
-def _name(octets: bytes) -> str:
-    name, zero, rest = octets.partition(b"\0")
-    _demand(bool(name) and bool(zero) and name.isascii() and not any(rest), "an algorithm's name is no ASCII string")
-    return name.decode("ascii")
-
-
-def _key(data: bytes, offset: int, bits: int) -> Key:
-    # Not every algorithm's key is whole octets in principle: the kernel rounds up.
-    octets = (bits + 7) // 8
-    _demand(bits % 8 == 0 and len(data) == offset + octets, f"a key of {bits} bits does not fit", offset)
-    return Key(data[offset:])
-
-
-@dataclass(frozen=True, slots=True)
+@record
 class Attribute(Generic[T]):
-    """A row of the attribute table: number and codec. `secret`: its payload holds a key."""
+    """A row of an attribute table: number and codec. `secret`: its payload holds a key."""
 
-    number: AttributeType
+    number: IntEnum
     codec: Codec[T]
     secret: bool = False
 
     def encode(self, value: T) -> bytes:
         """The attribute with its header and padding. Raises EncodeError."""
-        return _nlattr(self.number, self.codec.encode(value))
+        return encode_attribute(self.number, self.codec.encode(value))
 
     def __repr__(self) -> str:
         return f"<Attribute {self.number.name}>"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RawAttribute:
     """An attribute as it came: `type` with its flag bits, `payload` without header and padding."""
 
@@ -280,52 +126,93 @@ class RawAttribute:
 
     def encode(self) -> bytes:
         """The attribute with its header and padding. Raises EncodeError."""
-        return _nlattr(self.type, self.payload)
+        return encode_attribute(self.type, self.payload)
 
     def __str__(self) -> str:
         return name_of(AttributeType, self.number)
 
 
-def _nlattr(type_: int, payload: bytes) -> bytes:
-    if len(payload) > _NLA_MAX_OCTETS:
-        raise EncodeError(f"an attribute holds at most {_NLA_MAX_OCTETS} octets, not {len(payload)}")
-    return ATTRIBUTE_HEADER.pack(ATTRIBUTE_HEADER.size + len(payload), type_) + payload + bytes(-len(payload) & 3)
+def encode_attribute(type_: int, payload: bytes) -> bytes:
+    """An attribute of a payload: with its header and padding. Raises EncodeError where it is too long."""
+    octets = len(payload)
+    if octets > _NLA_MAX_OCTETS:
+        raise EncodeError(f"an attribute holds at most {_NLA_MAX_OCTETS} octets, not {octets}")
+    head = _pack_header(ATTRIBUTE_HEADER.size + octets, type_)
+    return head + payload + bytes(-octets & 3) if octets & 3 else head + payload
 
 
-ALG_AUTH: Final = Attribute(AttributeType.XFRMA_ALG_AUTH, AlgorithmCodec(), secret=True)
-ALG_CRYPT: Final = Attribute(AttributeType.XFRMA_ALG_CRYPT, AlgorithmCodec(), secret=True)
-ALG_COMP: Final = Attribute(AttributeType.XFRMA_ALG_COMP, AlgorithmCodec(), secret=True)
-ENCAP: Final = Attribute(AttributeType.XFRMA_ENCAP, StructCodec(structs.ENCAP_TMPL))
-TMPL: Final = Attribute(AttributeType.XFRMA_TMPL, StructArrayCodec(structs.USER_TMPL, MAX_TEMPLATES))
-SA: Final = Attribute(AttributeType.XFRMA_SA, StructCodec(structs.USERSA_INFO))
-POLICY: Final = Attribute(AttributeType.XFRMA_POLICY, StructCodec(structs.USERPOLICY_INFO))
-LTIME_VAL: Final = Attribute(AttributeType.XFRMA_LTIME_VAL, StructCodec(structs.LIFETIME_CUR))
-REPLAY_VAL: Final = Attribute(AttributeType.XFRMA_REPLAY_VAL, StructCodec(structs.REPLAY_STATE))
-SRCADDR: Final = Attribute(AttributeType.XFRMA_SRCADDR, StructCodec(structs.ADDRESS))
-COADDR: Final = Attribute(AttributeType.XFRMA_COADDR, StructCodec(structs.ADDRESS))
-LASTUSED: Final = Attribute(AttributeType.XFRMA_LASTUSED, ScalarCodec("Q"))
-POLICY_TYPE: Final = Attribute(AttributeType.XFRMA_POLICY_TYPE, StructCodec(structs.USERPOLICY_TYPE))
-ALG_AEAD: Final = Attribute(AttributeType.XFRMA_ALG_AEAD, AeadCodec(), secret=True)
-ALG_AUTH_TRUNC: Final = Attribute(AttributeType.XFRMA_ALG_AUTH_TRUNC, AuthCodec(), secret=True)
-MARK: Final = Attribute(AttributeType.XFRMA_MARK, StructCodec(structs.MARK))
-TFCPAD: Final = Attribute(AttributeType.XFRMA_TFCPAD, ScalarCodec("I"))
-REPLAY_ESN_VAL: Final = Attribute(AttributeType.XFRMA_REPLAY_ESN_VAL, ReplayEsnCodec())
-SA_EXTRA_FLAGS: Final = Attribute(AttributeType.XFRMA_SA_EXTRA_FLAGS, ScalarCodec("I"))
-PROTO: Final = Attribute(AttributeType.XFRMA_PROTO, ScalarCodec("B"))
-SET_MARK: Final = Attribute(AttributeType.XFRMA_SET_MARK, ScalarCodec("I"))
-SET_MARK_MASK: Final = Attribute(AttributeType.XFRMA_SET_MARK_MASK, ScalarCodec("I"))
-IF_ID: Final = Attribute(AttributeType.XFRMA_IF_ID, ScalarCodec("I"))
-SA_DIR: Final = Attribute(AttributeType.XFRMA_SA_DIR, ScalarCodec("B"))
+_A: Final = AttributeType
+_U8: Final = ScalarCodec("B")
+_U16: Final = ScalarCodec("H")
+_U32: Final = ScalarCodec("I")
+_U64: Final = ScalarCodec("Q")
+
+ALG_AUTH: Final = Attribute(_A.XFRMA_ALG_AUTH, AlgorithmCodec(), secret=True)
+ALG_CRYPT: Final = Attribute(_A.XFRMA_ALG_CRYPT, AlgorithmCodec(), secret=True)
+ALG_COMP: Final = Attribute(_A.XFRMA_ALG_COMP, AlgorithmCodec(), secret=True)
+ENCAP: Final = Attribute(_A.XFRMA_ENCAP, StructCodec(structs.ENCAP_TMPL))
+TMPL: Final = Attribute(_A.XFRMA_TMPL, StructArrayCodec(structs.USER_TMPL, MAX_TEMPLATES))
+SA: Final = Attribute(_A.XFRMA_SA, StructCodec(structs.USERSA_INFO))
+POLICY: Final = Attribute(_A.XFRMA_POLICY, StructCodec(structs.USERPOLICY_INFO))
+SEC_CTX: Final = Attribute(_A.XFRMA_SEC_CTX, SecurityContextCodec())
+LTIME_VAL: Final = Attribute(_A.XFRMA_LTIME_VAL, StructCodec(structs.LIFETIME_CUR))
+REPLAY_VAL: Final = Attribute(_A.XFRMA_REPLAY_VAL, StructCodec(structs.REPLAY_STATE))
+REPLAY_THRESH: Final = Attribute(_A.XFRMA_REPLAY_THRESH, _U32)
+ETIMER_THRESH: Final = Attribute(_A.XFRMA_ETIMER_THRESH, _U32)
+SRCADDR: Final = Attribute(_A.XFRMA_SRCADDR, StructCodec(structs.ADDRESS))
+COADDR: Final = Attribute(_A.XFRMA_COADDR, StructCodec(structs.ADDRESS))
+LASTUSED: Final = Attribute(_A.XFRMA_LASTUSED, _U64)
+POLICY_TYPE: Final = Attribute(_A.XFRMA_POLICY_TYPE, StructCodec(structs.USERPOLICY_TYPE))
+MIGRATE: Final = Attribute(_A.XFRMA_MIGRATE, StructArrayCodec(control_structs.USER_MIGRATE, MAX_TEMPLATES))
+ALG_AEAD: Final = Attribute(_A.XFRMA_ALG_AEAD, AeadCodec(), secret=True)
+KMADDRESS: Final = Attribute(_A.XFRMA_KMADDRESS, StructCodec(control_structs.USER_KMADDRESS))
+ALG_AUTH_TRUNC: Final = Attribute(_A.XFRMA_ALG_AUTH_TRUNC, AuthCodec(), secret=True)
+MARK: Final = Attribute(_A.XFRMA_MARK, StructCodec(structs.MARK))
+TFCPAD: Final = Attribute(_A.XFRMA_TFCPAD, _U32)
+REPLAY_ESN_VAL: Final = Attribute(_A.XFRMA_REPLAY_ESN_VAL, ReplayEsnCodec())
+SA_EXTRA_FLAGS: Final = Attribute(_A.XFRMA_SA_EXTRA_FLAGS, _U32)
+PROTO: Final = Attribute(_A.XFRMA_PROTO, _U8)
+ADDRESS_FILTER: Final = Attribute(_A.XFRMA_ADDRESS_FILTER, StructCodec(control_structs.ADDRESS_FILTER))
+OFFLOAD_DEV: Final = Attribute(_A.XFRMA_OFFLOAD_DEV, StructCodec(control_structs.USER_OFFLOAD))
+SET_MARK: Final = Attribute(_A.XFRMA_SET_MARK, _U32)
+SET_MARK_MASK: Final = Attribute(_A.XFRMA_SET_MARK_MASK, _U32)
+IF_ID: Final = Attribute(_A.XFRMA_IF_ID, _U32)
+MTIMER_THRESH: Final = Attribute(_A.XFRMA_MTIMER_THRESH, _U32)
+SA_DIR: Final = Attribute(_A.XFRMA_SA_DIR, _U8)
+NAT_KEEPALIVE_INTERVAL: Final = Attribute(_A.XFRMA_NAT_KEEPALIVE_INTERVAL, _U32)
+SA_PCPU: Final = Attribute(_A.XFRMA_SA_PCPU, _U32)
+IPTFS_DROP_TIME: Final = Attribute(_A.XFRMA_IPTFS_DROP_TIME, _U32)
+IPTFS_REORDER_WINDOW: Final = Attribute(_A.XFRMA_IPTFS_REORDER_WINDOW, _U16)
+IPTFS_DONT_FRAG: Final = Attribute(_A.XFRMA_IPTFS_DONT_FRAG, FlagCodec())
+IPTFS_INIT_DELAY: Final = Attribute(_A.XFRMA_IPTFS_INIT_DELAY, _U32)
+IPTFS_MAX_QSIZE: Final = Attribute(_A.XFRMA_IPTFS_MAX_QSIZE, _U32)
+IPTFS_PKT_SIZE: Final = Attribute(_A.XFRMA_IPTFS_PKT_SIZE, _U32)
 
 ATTRIBUTES: Final[dict[int, Attribute[Any]]] = {
     row.number: row
     for row in (
-        *(ALG_AUTH, ALG_CRYPT, ALG_COMP, ENCAP, TMPL, SA, POLICY, LTIME_VAL, REPLAY_VAL, SRCADDR, COADDR, LASTUSED),
-        *(POLICY_TYPE, ALG_AEAD, ALG_AUTH_TRUNC, MARK, TFCPAD, REPLAY_ESN_VAL, SA_EXTRA_FLAGS, PROTO, SET_MARK),
-        *(SET_MARK_MASK, IF_ID, SA_DIR),
+        *(ALG_AUTH, ALG_CRYPT, ALG_COMP, ENCAP, TMPL, SA, POLICY, SEC_CTX, LTIME_VAL, REPLAY_VAL, REPLAY_THRESH),
+        *(ETIMER_THRESH, SRCADDR, COADDR, LASTUSED, POLICY_TYPE, MIGRATE, ALG_AEAD, KMADDRESS, ALG_AUTH_TRUNC, MARK),
+        *(TFCPAD, REPLAY_ESN_VAL, SA_EXTRA_FLAGS, PROTO, ADDRESS_FILTER, OFFLOAD_DEV, SET_MARK, SET_MARK_MASK, IF_ID),
+        *(MTIMER_THRESH, SA_DIR, NAT_KEEPALIVE_INTERVAL, SA_PCPU, IPTFS_DROP_TIME, IPTFS_REORDER_WINDOW),
+        *(IPTFS_DONT_FRAG, IPTFS_INIT_DELAY, IPTFS_MAX_QSIZE, IPTFS_PKT_SIZE),
     )
 }
-"""The table by number."""
+"""The table of XFRMA_* by number."""
+
+SAD_CNT: Final = Attribute(SadAttributeType.XFRMA_SAD_CNT, _U32)
+SAD_HINFO: Final = Attribute(SadAttributeType.XFRMA_SAD_HINFO, StructCodec(control_structs.SAD_HINFO))
+SAD_ATTRIBUTES: Final[dict[int, Attribute[Any]]] = {row.number: row for row in (SAD_CNT, SAD_HINFO)}
+"""The table of XFRMA_SAD_* by number."""
+
+SPD_INFO: Final = Attribute(SpdAttributeType.XFRMA_SPD_INFO, StructCodec(control_structs.SPD_INFO))
+SPD_HINFO: Final = Attribute(SpdAttributeType.XFRMA_SPD_HINFO, StructCodec(control_structs.SPD_HINFO))
+SPD_IPV4_HTHRESH: Final = Attribute(SpdAttributeType.XFRMA_SPD_IPV4_HTHRESH, StructCodec(control_structs.SPD_HTHRESH))
+SPD_IPV6_HTHRESH: Final = Attribute(SpdAttributeType.XFRMA_SPD_IPV6_HTHRESH, StructCodec(control_structs.SPD_HTHRESH))
+SPD_ATTRIBUTES: Final[dict[int, Attribute[Any]]] = {
+    row.number: row for row in (SPD_INFO, SPD_HINFO, SPD_IPV4_HTHRESH, SPD_IPV6_HTHRESH)
+}
+"""The table of XFRMA_SPD_* by number."""
 
 
 def numbers_of(rows: Iterable[Attribute[Any]]) -> frozenset[int]:
@@ -336,35 +223,53 @@ def numbers_of(rows: Iterable[Attribute[Any]]) -> frozenset[int]:
 class AttributeSet:
     """The attributes of one message, in order. Where one comes twice the last counts, as in the kernel."""
 
-    __slots__ = ("_by_number", "raw")
+    __slots__ = ("_by_number", "_parts")
 
     def __init__(self, raw: Iterable[RawAttribute] = ()) -> None:
-        self.raw: Final = tuple(raw)
-        self._by_number: Final = {attribute.number: attribute.payload for attribute in self.raw}
+        self._parts: Final = [(attribute.type, attribute.payload) for attribute in raw]
+        self._by_number: Final = {type_ & _NLA_TYPE_MASK: payload for type_, payload in self._parts}
 
     @classmethod
     def parse(cls, data: bytes, offset: int = 0) -> AttributeSet:
         """From the octets at `offset` to the end. Raises DecodeError where a length contradicts what is there."""
-        found: list[RawAttribute] = []
+        found = cls()
+        by_number, parts = found._by_number, found._parts
         end = len(data)
         while offset < end:
             if end - offset < ATTRIBUTE_HEADER.size:
                 raise DecodeError(f"{end - offset} octets are left of the attributes", offset=offset)
-            length, type_ = ATTRIBUTE_HEADER.unpack_from(data, offset)
+            length, type_ = _unpack_header(data, offset)
             if not ATTRIBUTE_HEADER.size <= length <= end - offset:
                 raise DecodeError(f"an attribute says it has {length} octets, {end - offset} left", offset=offset)
-            found.append(RawAttribute(type_, data[offset + ATTRIBUTE_HEADER.size : offset + length]))
-            offset += aligned(length)
-        return cls(found)
+            payload = data[offset + 4 : offset + length]
+            parts.append((type_, payload))
+            by_number[type_ & _NLA_TYPE_MASK] = payload
+            offset += length + 3 & ~3
+        return found
+
+    @property
+    def raw(self) -> tuple[RawAttribute, ...]:
+        """Each as it came."""
+        return tuple([RawAttribute(type_, payload) for type_, payload in self._parts])
 
     def get(self, row: Attribute[T]) -> T | None:
         """The value of this row's attribute, None where there is none. Raises DecodeError."""
         payload = self._by_number.get(row.number)
         return None if payload is None else row.codec.decode(payload)
 
+    def every(self, row: Attribute[T]) -> list[T]:
+        """The values of all attributes of this row, in order. Raises DecodeError."""
+        return [row.codec.decode(payload) for type_, payload in self._parts if type_ & _NLA_TYPE_MASK == row.number]
+
+    def within(self, numbers: frozenset[int]) -> bool:
+        """Whether all have one of these numbers (`numbers_of`)."""
+        return self._by_number.keys() <= numbers
+
     def without(self, numbers: frozenset[int]) -> tuple[RawAttribute, ...]:
         """The attributes whose numbers are none of these (`numbers_of`)."""
-        return tuple([attribute for attribute in self.raw if attribute.type & _NLA_TYPE_MASK not in numbers])
+        if self.within(numbers):
+            return ()
+        return tuple([RawAttribute(*part) for part in self._parts if part[0] & _NLA_TYPE_MASK not in numbers])
 
     def excluding(self, row: Attribute[Any]) -> AttributeSet:
         """The set without this row."""

@@ -12,22 +12,31 @@ from typing import Final, TypeVar
 __all__ = [
     "NETLINK_XFRM",
     "XFRM_INF",
+    "XFRM_SC_ALG_SELINUX",
+    "XFRM_SC_DOI_LSM",
     "Action",
+    "AeFlag",
     "AttributeType",
+    "DefaultAction",
     "Direction",
+    "EncapsulationType",
     "Family",
     "Group",
     "MessageType",
+    "MigrateStateFlag",
     "Mode",
     "NetlinkControl",
     "NetlinkFlag",
+    "OffloadFlag",
     "PolicyFlag",
     "PolicyType",
     "Protocol",
     "SaDirection",
     "SaExtraFlag",
     "SaFlag",
+    "SadAttributeType",
     "Share",
+    "SpdAttributeType",
     "known",
     "name_of",
     "word_of",
@@ -37,6 +46,10 @@ NETLINK_XFRM: Final = 6
 """The netlink family of XFRM (linux/netlink.h)."""
 XFRM_INF: Final = 2**64 - 1
 """No limit, in the byte and packet limits of struct xfrm_lifetime_cfg."""
+XFRM_SC_ALG_SELINUX: Final = 1
+"""The security context algorithm of SELinux."""
+XFRM_SC_DOI_LSM: Final = 1
+"""The security context domain of interpretation of Linux security modules."""
 
 
 class Family(IntEnum):
@@ -48,10 +61,15 @@ class Family(IntEnum):
 
 
 class Protocol(IntEnum):
-    """IP protocol numbers of transforms (IANA protocol-numbers); IPSEC_PROTO_ANY matches ESP, AH and IPComp."""
+    """IP protocol numbers of transforms (IANA protocol-numbers); IPSEC_PROTO_ANY matches ESP, AH and IPComp.
 
+    IPPROTO_ROUTING and IPPROTO_DSTOPTS are Mobile IPv6's (RFC 6275).
+    """
+
+    IPPROTO_ROUTING = 43
     IPPROTO_ESP = 50
     IPPROTO_AH = 51
+    IPPROTO_DSTOPTS = 60
     IPPROTO_COMP = 108
     IPSEC_PROTO_ANY = 255
     ESP = 50
@@ -149,10 +167,57 @@ class SaExtraFlag(IntFlag):
 
 
 class PolicyFlag(IntFlag):
-    """Flags of struct xfrm_userpolicy_info: XFRM_POLICY_LOCALOK and XFRM_POLICY_ICMP."""
+    """Flags of struct xfrm_userpolicy_info; XFRM_POLICY_CPU_ACQUIRE since Linux 6.13."""
 
     XFRM_POLICY_LOCALOK = 1
     XFRM_POLICY_ICMP = 2
+    XFRM_POLICY_CPU_ACQUIRE = 4
+
+
+class DefaultAction(IntEnum):
+    """What happens to packets that no policy matches, XFRM_USERPOLICY_* (Linux 5.15); UNSPEC leaves it as it is."""
+
+    XFRM_USERPOLICY_UNSPEC = 0
+    XFRM_USERPOLICY_BLOCK = 1
+    XFRM_USERPOLICY_ACCEPT = 2
+    UNSPEC = 0
+    BLOCK = 1
+    ACCEPT = 2
+
+
+class OffloadFlag(IntFlag):
+    """Flags of struct xfrm_user_offload; XFRM_OFFLOAD_PACKET since Linux 6.2, XFRM_OFFLOAD_IPV6 without effect."""
+
+    XFRM_OFFLOAD_IPV6 = 1
+    XFRM_OFFLOAD_INBOUND = 2
+    XFRM_OFFLOAD_PACKET = 4
+
+
+class AeFlag(IntFlag):
+    """Flags of struct xfrm_aevent_id, XFRM_AE_*: what is asked for or reported, and (CR, CE, CU) why."""
+
+    XFRM_AE_RTHR = 1
+    XFRM_AE_RVAL = 2
+    XFRM_AE_LVAL = 4
+    XFRM_AE_ETHR = 8
+    XFRM_AE_CR = 16
+    XFRM_AE_CE = 32
+    XFRM_AE_CU = 64
+
+
+class MigrateStateFlag(IntFlag):
+    """Flags of struct xfrm_user_migrate_state, XFRM_MIGRATE_STATE_* (Linux 7.2)."""
+
+    XFRM_MIGRATE_STATE_CLEAR_OFFLOAD = 1
+    XFRM_MIGRATE_STATE_UPDATE_H2H_SEL = 2
+
+
+class EncapsulationType(IntEnum):
+    """Encapsulations of ESP, UDP_ENCAP_* and TCP_ENCAP_* (linux/udp.h): RFC 3948, RFC 8229."""
+
+    UDP_ENCAP_ESPINUDP_NON_IKE = 1
+    UDP_ENCAP_ESPINUDP = 2
+    TCP_ENCAP_ESPINTCP = 7
 
 
 class MessageType(IntEnum):
@@ -183,10 +248,15 @@ class MessageType(IntEnum):
     XFRM_MSG_MAPPING = 0x26
     XFRM_MSG_SETDEFAULT = 0x27
     XFRM_MSG_GETDEFAULT = 0x28
+    XFRM_MSG_MIGRATE_STATE = 0x29
 
 
 class AttributeType(IntEnum):
-    """Attribute numbers, XFRMA_*; SA_DIR and later are absent from kernels before 6.10."""
+    """Attribute numbers, XFRMA_*.
+
+    SA_DIR is absent from kernels before 6.10, NAT_KEEPALIVE_INTERVAL before 6.11, SA_PCPU before 6.13 (late ones of
+    6.12 have it), IPTFS_* before 6.14.
+    """
 
     XFRMA_UNSPEC = 0
     XFRMA_ALG_AUTH = 1
@@ -222,6 +292,32 @@ class AttributeType(IntEnum):
     XFRMA_IF_ID = 31
     XFRMA_MTIMER_THRESH = 32
     XFRMA_SA_DIR = 33
+    XFRMA_NAT_KEEPALIVE_INTERVAL = 34
+    XFRMA_SA_PCPU = 35
+    XFRMA_IPTFS_DROP_TIME = 36
+    XFRMA_IPTFS_REORDER_WINDOW = 37
+    XFRMA_IPTFS_DONT_FRAG = 38
+    XFRMA_IPTFS_INIT_DELAY = 39
+    XFRMA_IPTFS_MAX_QSIZE = 40
+    XFRMA_IPTFS_PKT_SIZE = 41
+
+
+class SadAttributeType(IntEnum):
+    """Attribute numbers of XFRM_MSG_NEWSADINFO, XFRMA_SAD_*."""
+
+    XFRMA_SAD_UNSPEC = 0
+    XFRMA_SAD_CNT = 1
+    XFRMA_SAD_HINFO = 2
+
+
+class SpdAttributeType(IntEnum):
+    """Attribute numbers of XFRM_MSG_NEWSPDINFO, XFRMA_SPD_*."""
+
+    XFRMA_SPD_UNSPEC = 0
+    XFRMA_SPD_INFO = 1
+    XFRMA_SPD_HINFO = 2
+    XFRMA_SPD_IPV4_HTHRESH = 3
+    XFRMA_SPD_IPV6_HTHRESH = 4
 
 
 class Group(IntEnum):
@@ -239,6 +335,10 @@ class Group(IntEnum):
     EXPIRE = 2
     SA = 3
     POLICY = 4
+    AEVENTS = 5
+    REPORT = 6
+    MIGRATE = 7
+    MAPPING = 8
 
 
 class NetlinkControl(IntEnum):

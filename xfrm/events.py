@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from xfrm import structs
+from xfrm import control_structs, structs
 from xfrm.address import Address
-from xfrm.attributes import IF_ID, MARK, POLICY, POLICY_TYPE, SA
-from xfrm.constants import MessageType, PolicyType, Protocol, known
+from xfrm.aevent import Aevent
+from xfrm.attributes import COADDR, IF_ID, MARK, POLICY, SA, SA_DIR, SA_PCPU
+from xfrm.constants import MessageType, Protocol, SaDirection, known
 from xfrm.errors import DecodeError
 from xfrm.frame import Frame
+from xfrm.info import DefaultPolicy
 from xfrm.messages import Message
-from xfrm.policy import Policy
+from xfrm.migration import Migration, SaMigration
+from xfrm.policy import Policy, read_policy_type
+from xfrm.record import record
 from xfrm.selector import Selector
 from xfrm.state import SaId, SecurityAssociation
 from xfrm.values import Mark
 
 __all__ = [
     "Acquire",
+    "AeventReport",
     "Change",
+    "DefaultChange",
     "Event",
     "Expire",
+    "Mapping",
     "Origin",
     "Overrun",
     "PolicyChange",
     "PolicyExpire",
     "PolicyFlush",
+    "PolicyMigrated",
+    "Report",
     "SaChange",
     "SaFlush",
+    "SaMigrated",
     "Unknown",
     "read_event",
 ]
@@ -44,7 +53,7 @@ class Change(Enum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """Whose request an event reports: port id and sequence number of its header, 0 and 0 for the kernel's own."""
 
@@ -52,11 +61,12 @@ class Origin:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Acquire:
     """XFRM_MSG_ACQUIRE: a packet matched `policy` and no SA fits. `sa_id`: its SPI is 0 unless the template pins one.
 
-    `source`, `selector`: of the packet's flow. `sequence`: what an SA that answers it may carry.
+    `source`, `selector`: of the packet's flow. `sequence`: what an SA that answers it may carry. `direction`: of the
+    larval SA (Linux 6.10). `cpu`: whose SA is wanted, where the policy has one each (XFRM_POLICY_CPU_ACQUIRE).
     """
 
     sa_id: SaId
@@ -65,9 +75,11 @@ class Acquire:
     policy: Policy
     sequence: int
     if_id: int = 0
+    direction: int | None = None
+    cpu: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Expire:
     """XFRM_MSG_EXPIRE: an SA reached its soft limit, or its hard one and is gone. Keys are not reported."""
 
@@ -75,7 +87,7 @@ class Expire:
     hard: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PolicyExpire:
     """XFRM_MSG_POLEXPIRE: a policy reached its soft limit, or its hard one and is gone: its traffic is in clear."""
 
@@ -83,7 +95,7 @@ class PolicyExpire:
     hard: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaChange:
     """An SA was added, updated or deleted. `sa`: None where a deletion reports its name only."""
 
@@ -93,7 +105,7 @@ class SaChange:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PolicyChange:
     """A policy was added, updated or deleted. `policy`: None where a deletion reports its name only."""
 
@@ -104,7 +116,7 @@ class PolicyChange:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaFlush:
     """XFRM_MSG_FLUSHSA: every SA of a protocol was removed, IPSEC_PROTO_ANY for all."""
 
@@ -112,7 +124,7 @@ class SaFlush:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PolicyFlush:
     """XFRM_MSG_FLUSHPOLICY: every policy of a type was removed."""
 
@@ -120,14 +132,72 @@ class PolicyFlush:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class AeventReport:
+    """XFRM_MSG_NEWAE: an SA's counters reached a threshold, or somebody set them: `aevent.flags` says which."""
+
+    aevent: Aevent
+    origin: Origin
+
+
+@record
+class Report:
+    """XFRM_MSG_REPORT: Mobile IPv6 refused a packet of `selector`. `care_of`: the address it came with, if it had one.
+
+    `protocol`: the transform that refused it (IPPROTO_ROUTING or IPPROTO_DSTOPTS).
+    """
+
+    protocol: int
+    selector: Selector
+    care_of: Address | None = None
+
+
+@record
+class PolicyMigrated:
+    """XFRM_MSG_MIGRATE: a policy and its SAs moved to other addresses."""
+
+    migration: Migration
+
+
+@record
+class SaMigrated:
+    """XFRM_MSG_MIGRATE_STATE: one SA moved to other addresses (Linux 7.2)."""
+
+    migration: SaMigration
+    origin: Origin
+
+
+@record
+class Mapping:
+    """XFRM_MSG_MAPPING: packets of an encapsulated SA come from another address or port: a NAT changed its mapping.
+
+    The kernel reports only: SAs of the other direction keep the old mapping until somebody changes them.
+    """
+
+    sa_id: SaId
+    reqid: int
+    old_source: Address
+    old_port: int
+    new_source: Address
+    new_port: int
+
+
+@record
+class DefaultChange:
+    """XFRM_MSG_GETDEFAULT: what happens to packets without a policy was set (Linux 5.15)."""
+
+    default: DefaultPolicy
+    origin: Origin
+
+
+@record
 class Overrun:
     """Events were lost here, to the kernel's buffer or to ours: dump and compare. `lost`: how many, None if unknown."""
 
     lost: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unknown:
     """A message this library does not know or cannot read. `reason`: why."""
 
@@ -135,7 +205,23 @@ class Unknown:
     reason: str
 
 
-Event: TypeAlias = Acquire | Expire | PolicyExpire | SaChange | PolicyChange | SaFlush | PolicyFlush | Overrun | Unknown
+Event: TypeAlias = (
+    Acquire
+    | AeventReport
+    | DefaultChange
+    | Expire
+    | Mapping
+    | Overrun
+    | PolicyChange
+    | PolicyExpire
+    | PolicyFlush
+    | PolicyMigrated
+    | Report
+    | SaChange
+    | SaFlush
+    | SaMigrated
+    | Unknown
+)
 """Anything a monitor yields."""
 
 
@@ -154,6 +240,11 @@ def _origin(message: Message) -> Origin:
     return Origin(message.port, message.sequence)
 
 
+def _direction(message: Message) -> int | None:
+    value = message.attributes.get(SA_DIR)
+    return None if value is None else known(SaDirection, value)
+
+
 def _acquire(message: Message) -> Acquire:
     record = message.read(structs.USER_ACQUIRE)
     policy = Policy.decode(record.policy, message.attributes)
@@ -170,6 +261,8 @@ def _acquire(message: Message) -> Acquire:
         policy,
         record.seq,
         message.attributes.get(IF_ID) or 0,
+        _direction(message),
+        message.attributes.get(SA_PCPU),
     )
 
 
@@ -229,8 +322,48 @@ def _sa_flush(message: Message) -> SaFlush:
 
 
 def _policy_flush(message: Message) -> PolicyFlush:
-    type_ = message.attributes.get(POLICY_TYPE)
-    return PolicyFlush(PolicyType.MAIN if type_ is None else known(PolicyType, type_.type), _origin(message))
+    return PolicyFlush(read_policy_type(message.attributes), _origin(message))
+
+
+def _aevent(message: Message) -> AeventReport:
+    return AeventReport(Aevent.decode(message.read(control_structs.AEVENT_ID), message.attributes), _origin(message))
+
+
+def _report(message: Message) -> Report:
+    record = message.read(control_structs.USER_REPORT)
+    selector = Selector.from_uapi(record.sel)
+    care_of = message.attributes.get(COADDR)
+    return Report(
+        known(Protocol, record.proto),
+        selector,
+        None if care_of is None else Address.from_wire(selector.family, care_of.octets),
+    )
+
+
+def _policy_migrated(message: Message) -> PolicyMigrated:
+    return PolicyMigrated(Migration.decode(message.read(structs.USERPOLICY_ID), message.attributes))
+
+
+def _sa_migrated(message: Message) -> SaMigrated:
+    record = message.read(control_structs.USER_MIGRATE_STATE)
+    return SaMigrated(SaMigration.decode(record, message.attributes), _origin(message))
+
+
+def _mapping(message: Message) -> Mapping:
+    record = message.read(control_structs.USER_MAPPING)
+    family = record.id.family
+    return Mapping(
+        SaId.decode(record.id, message.attributes),
+        record.reqid,
+        Address.from_wire(family, record.old_saddr),
+        record.old_sport,
+        Address.from_wire(family, record.new_saddr),
+        record.new_sport,
+    )
+
+
+def _default_change(message: Message) -> DefaultChange:
+    return DefaultChange(DefaultPolicy.decode(message.read(control_structs.USERPOLICY_DEFAULT)), _origin(message))
 
 
 _READERS: Final[dict[int, Callable[[Message], Event]]] = {
@@ -245,4 +378,10 @@ _READERS: Final[dict[int, Callable[[Message], Event]]] = {
     MessageType.XFRM_MSG_UPDPOLICY: _policy_change(Change.UPDATED),
     MessageType.XFRM_MSG_DELPOLICY: _policy_deleted,
     MessageType.XFRM_MSG_FLUSHPOLICY: _policy_flush,
+    MessageType.XFRM_MSG_NEWAE: _aevent,
+    MessageType.XFRM_MSG_REPORT: _report,
+    MessageType.XFRM_MSG_MIGRATE: _policy_migrated,
+    MessageType.XFRM_MSG_MIGRATE_STATE: _sa_migrated,
+    MessageType.XFRM_MSG_MAPPING: _mapping,
+    MessageType.XFRM_MSG_GETDEFAULT: _default_change,
 }

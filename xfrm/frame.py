@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Final, NamedTuple
 
 from xfrm.constants import NetlinkFlag
@@ -56,15 +57,16 @@ def frame(type_: int, flags: int, sequence: int, port: int, body: bytes) -> byte
 def split(datagram: bytes) -> list[Frame]:
     """The messages of a datagram. Raises DecodeError where a length contradicts what is there."""
     frames: list[Frame] = []
-    offset, end = 0, len(datagram)
+    unpack, make = HEADER.unpack_from, partial(tuple.__new__, Frame)
+    offset, end, head = 0, len(datagram), HEADER.size
     while offset < end:
-        if end - offset < HEADER.size:
-            raise DecodeError(f"a message header has {HEADER.size} octets, {end - offset} left", offset=offset)
-        length, type_, flags, sequence, port = HEADER.unpack_from(datagram, offset)
-        if not HEADER.size <= length <= end - offset:
+        if end - offset < head:
+            raise DecodeError(f"a message header has {head} octets, {end - offset} left", offset=offset)
+        length, type_, flags, sequence, port = unpack(datagram, offset)
+        if not head <= length <= end - offset:
             raise DecodeError(f"a message says it has {length} octets, {end - offset} left", offset=offset)
-        frames.append(Frame(type_, flags, sequence, port, datagram[offset + HEADER.size : offset + length]))
-        offset += aligned(length)
+        frames.append(make((type_, flags, sequence, port, datagram[offset + head : offset + length])))
+        offset += length + 3 & ~3
     return frames
 
 

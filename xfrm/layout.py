@@ -1,15 +1,15 @@
-"""The table compiler: a uapi struct written as a NamedTuple becomes a codec.
+"""The table compiler: a uapi struct written as a Struct becomes a codec.
 
 A struct is declared once, field by field, with the uapi's types::
 
-    class XfrmId(NamedTuple):
+    class XfrmId(Struct):
         daddr: InAddr
         spi: BE32
         proto: U8
 
-    XFRM_ID = Layout(XfrmId, size=24)
+    XFRM_ID = Layout(XfrmId, size=24, name="xfrm_id")
 
-Padding follows the C rules of LP64 ABIs and is written out in `Layout.format`; the size is asserted against the
+Padding follows the C rules of LP64 ABIs and is written out in `Layout.format`; the size is held against the
 uapi's sizeof. Records are flat or hold other records; integers are in host order in the record and in the table's
 order on the wire; octet fields are filled with zeros on the right.
 """
@@ -18,19 +18,18 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import groupby
 from operator import attrgetter
-from socket import htonl, htons
-from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
 
 from xfrm.errors import DecodeError, EncodeError
+from xfrm.record import record
 
 __all__ = ["BE16", "BE32", "S32", "U8", "U16", "U32", "U64", "InAddr", "Kind", "Layout", "Name64", "Row"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kind:
     """A uapi type. `code`: its struct format character(s); `size`, `align`: octets; `big_endian`: a __beNN."""
 
@@ -61,12 +60,13 @@ BE32 = Annotated[int, Kind("I", 4, 4, big_endian=True)]
 InAddr = Annotated[bytes, Kind("16s", 16, 4)]
 Name64 = Annotated[bytes, Kind("64s", 64, 1)]
 
-_SWAP: Final[dict[int, Callable[[int], int]]] = {2: htons, 4: htonl}
+_SWAP: Final = {2: "htons", 4: "htonl"}
 
 R = TypeVar("R", bound=tuple[Any, ...])
+S = TypeVar("S", bound=tuple[Any, ...], covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """A field of the flat struct: `path` (dotted), its `kind`, its `offset`, and `pad` octets after it."""
 
@@ -81,75 +81,216 @@ class Row:
         return self.kind.code.endswith("s")
 
 
-class Layout(Generic[R]):
-    """The codec of one struct. `name`: of the uapi; `size`: octets; `rows`: its flat table; `format`: pads written out.
+if TYPE_CHECKING:
 
-    Raises TypeError at definition where a field has no uapi type or the size is not the uapi's.
+    class Unpack(Protocol[S]):
+        """What reads a record of some octets."""
+
+        def __call__(self, data: bytes | memoryview, offset: int = 0) -> S:
+            """The record at `offset`. Raises DecodeError."""
+
+
+class Layout(Generic[R]):
+    """The codec of one struct. `name`: of the uapi; `size`: octets; `record`: its Struct, a named tuple.
+
+    `pack(record)` gives the struct's octets; it raises EncodeError where a field is out of its type's range.
+    `unpack(data, offset=0)` gives the record at an offset; octets after it are the caller's. It raises DecodeError
+    where data ends early. Both are made of the table when one of them is first called, one straight line of code each;
+    look them up where they are used. A table that has a field without a uapi type, or whose size is not the uapi's,
+    raises TypeError then, or when `rows` is first asked for.
     """
 
-    __slots__ = ("_get", "_make", "_octets", "_struct", "_swaps", "align", "format", "name", "record", "rows", "size")
+    __slots__ = ("_table", "name", "pack", "record", "size", "unpack")
+
+    pack: Callable[[R], bytes]
+    unpack: Unpack[R]
 
     def __init__(self, record: type[R], *, size: int, name: str) -> None:
-        rows, end, self.align = _flatten(record)
-        tail = -end % self.align
-        if tail:
-            last = rows[-1]
-            rows[-1] = Row(last.path, last.kind, last.offset, tail)
-        if end + tail != size:
-            raise TypeError(f"struct {name} comes out with {end + tail} octets, the uapi has {size}")
         self.name: Final = name
         self.record: Final = record
-        self.rows: Final = tuple(rows)
         self.size: Final = size
-        self.format: Final = "=" + "".join(f"{row.kind.code}{row.pad}x" if row.pad else row.kind.code for row in rows)
-        self._struct: Final = struct.Struct(self.format)
-        getter = attrgetter(*(row.path for row in rows))
-        self._get: Callable[[R], Sequence[Any]] = getter if len(rows) > 1 else lambda value: (getter(value),)
-        self._make: Callable[[Sequence[Any]], R] = _builder(record)[0]
-        self._octets: Final = tuple((i, row.kind.size) for i, row in enumerate(rows) if row.is_octets)
-        self._swaps: Final = (
-            tuple((i, _SWAP[row.kind.size]) for i, row in enumerate(rows) if row.kind.big_endian)
-            if sys.byteorder == "little"
-            else ()
+        self._table: tuple[tuple[Row, ...], int] | None = None
+        self.pack = self._first_pack
+        self.unpack = self._first_unpack
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The flat table. Raises TypeError."""
+        return self._flat()[0]
+
+    @property
+    def align(self) -> int:
+        """The struct's alignment, octets. Raises TypeError."""
+        return self._flat()[1]
+
+    @property
+    def format(self) -> str:
+        """For the struct module, pads written out. Raises TypeError."""
+        return _format(self.rows)
+
+    def _flat(self) -> tuple[tuple[Row, ...], int]:
+        if self._table is None:
+            rows, end, align = _flatten(self.record)
+            tail = -end % align
+            if tail:
+                last = rows[-1]
+                rows[-1] = Row(last.path, last.kind, last.offset, tail)
+            if end + tail != self.size:
+                raise TypeError(f"struct {self.name} comes out with {end + tail} octets, the uapi has {self.size}")
+            self._table = tuple(rows), align
+        return self._table
+
+    def packer(self, *, octets: Container[str] = (), zeros: Container[str] = ()) -> Callable[..., bytes]:
+        """`pack` for values that are at hand without a record: it takes them one by one, in the table's order.
+
+        Structs inside are flattened, but those named in `octets` are taken as octets of their size, and those in
+        `zeros` are left out, to be zeros. Make it once. Raises TypeError as `rows` does.
+        """
+        rows = _coarse(self, octets, zeros)
+        name, codec = self.name, struct.Struct(_format(rows))
+        taken = [row for row in rows if row.kind.code]
+        parameters = ", ".join(f"v{i}" for i in range(len(taken)))
+        names: dict[str, Any] = {"PACK": codec.pack, "UNPACKED": _UNPACKED, **_swaps()}
+        names["misfit"] = lambda *values: _misfit(name, taken, values)
+        code = _PACKER.format(parameters=parameters, read=", ".join(_wire_values(taken)), too_long=_too_long(taken))
+        exec(compile(code, f"<struct {name}>", "exec"), names)  # noqa: S102  (made of the table alone)
+        packer: Callable[..., bytes] = names["pack"]
+        return packer
+
+    def _first_pack(self, value: R) -> bytes:
+        self._compile()
+        return self.pack(value)
+
+    def _first_unpack(self, data: bytes | memoryview, offset: int = 0) -> R:
+        self._compile()
+        return self.unpack(data, offset)
+
+    def _compile(self) -> None:
+        # As namedtuple does for its __new__: what is known once need not be looked up for each of thousands.
+        codec = struct.Struct(self.format)
+        names: dict[str, Any] = {
+            "PACK": codec.pack,
+            "UNPACK": codec.unpack_from,
+            "NEW": tuple.__new__,
+            "UNPACKABLE": struct.error,
+            "UNPACKED": _UNPACKED,
+            "misfit": self._misfit,
+            "short": self._short,
+            **_swaps(),
+        }
+        shape, made = _shape(self.record, iter(range(len(self.rows))), names)
+        code = _CODE.format(
+            shape=shape,
+            made=made,
+            flat="".join(f"v{i}, " for i in range(len(self.rows))),
+            read=", ".join(_wire_values(self.rows)),
+            too_long=_too_long(self.rows),
         )
+        exec(compile(code, f"<struct {self.name}>", "exec"), names)  # noqa: S102  (made of the table alone)
+        self.pack, self.unpack = names["pack"], names["unpack"]
 
-    def pack(self, value: R) -> bytes:
-        """The struct's octets. Raises EncodeError where a field is out of its type's range."""
-        values: Sequence[Any] = self._get(value)
-        try:
-            for index, limit in self._octets:
-                if len(values[index]) > limit:
-                    raise EncodeError(f"struct {self.name}: {self.rows[index].path} is longer than {limit} octets")
-            if self._swaps:
-                swapped = list(values)
-                for index, swap in self._swaps:
-                    swapped[index] = swap(swapped[index])
-                values = swapped
-            return self._struct.pack(*values)
-        except (struct.error, OverflowError, TypeError) as error:
-            raise EncodeError(f"struct {self.name}: {self._blame(value)}") from error
+    def _misfit(self, value: R) -> EncodeError:
+        return _misfit(self.name, self.rows, [attrgetter(row.path)(value) for row in self.rows])
 
-    def unpack(self, data: bytes | memoryview, offset: int = 0) -> R:
-        """The record at `offset`; octets after it are the caller's. Raises DecodeError where data ends early."""
-        try:
-            values: Sequence[Any] = self._struct.unpack_from(data, offset)
-        except struct.error:
-            left = max(0, len(data) - offset)
-            raise DecodeError(f"struct {self.name} has {self.size} octets, {left} left", offset=offset) from None
-        if self._swaps:
-            swapped = list(values)
-            for index, swap in self._swaps:
-                swapped[index] = swap(swapped[index])
-            values = swapped
-        return self._make(values)
-
-    def _blame(self, value: R) -> str:
-        # Found field by field only after a failure, so that the hot path packs once.
-        fields = zip(self.rows, self._get(value), strict=True)
-        return ", ".join(f"{row.path} does not fit {row.kind}" for row, field in fields if not row.kind.fits(field))
+    def _short(self, data: bytes | memoryview, offset: int) -> DecodeError:
+        left = max(0, len(data) - offset)
+        return DecodeError(f"struct {self.name} has {self.size} octets, {left} left", offset=offset)
 
     def __repr__(self) -> str:
         return f"<Layout of struct {self.name}, {self.size} octets>"
+
+
+_UNPACKED: Final = (struct.error, OverflowError, TypeError)
+_PACKER: Final = """
+def pack({parameters}):
+    try:
+        if {too_long}:
+            raise TypeError
+        return PACK({read})
+    except UNPACKED as error:
+        raise misfit({parameters}) from error
+"""
+_CODE: Final = """
+def pack(value):
+    try:
+        {shape} = value
+        if {too_long}:
+            raise TypeError
+        return PACK({read})
+    except UNPACKED as error:
+        raise misfit(value) from error
+
+def unpack(data, offset=0):
+    try:
+        {flat} = UNPACK(data, offset)
+    except UNPACKABLE:
+        raise short(data, offset) from None
+    return {made}
+"""
+
+
+def _swaps() -> dict[str, Callable[[int], int]]:
+    from socket import htonl, htons  # not at the top, for socket loads much that only sockets need
+
+    return {"htons": htons, "htonl": htonl}
+
+
+def _format(rows: Sequence[Row]) -> str:
+    return "=" + "".join(f"{row.kind.code}{row.pad}x" if row.pad else row.kind.code for row in rows)
+
+
+def _too_long(rows: Sequence[Row]) -> str:
+    """The condition under which the struct module would cut octets without a word."""
+    return " or ".join(f"len(v{i}) > {row.kind.size}" for i, row in enumerate(rows) if row.is_octets) or "False"
+
+
+def _misfit(name: str, rows: Sequence[Row], values: Sequence[object]) -> EncodeError:
+    # Found field by field only after a failure, so that the hot path packs once.
+    words = []
+    for row, value in zip(rows, values, strict=True):
+        if row.is_octets and isinstance(value, bytes) and len(value) > row.kind.size:
+            words.append(f"{row.path} is longer than {row.kind.size} octets")
+        elif not row.kind.fits(value):
+            words.append(f"{row.path} does not fit {row.kind}")
+    return EncodeError(f"struct {name}: {', '.join(words)}")
+
+
+def _coarse(layout: Layout[Any], octets: Container[str], zeros: Container[str]) -> list[Row]:
+    """The table with some structs taken whole; a row of zeros has no code of its own and pads only."""
+    rows: list[Row] = []
+    for path, inside in groupby(layout.rows, key=lambda row: row.path.partition(".")[0]):
+        if path not in octets and path not in zeros:
+            rows.extend(inside)
+            continue
+        parts = list(inside)
+        size = sum(row.kind.size + row.pad for row in parts)
+        align = max(row.kind.align for row in parts)
+        whole = Kind(f"{size}s", size, align) if path in octets else Kind("", 0, align)
+        rows.append(Row(path, whole, parts[0].offset, 0 if path in octets else size))
+    return rows
+
+
+def _wire_values(rows: Sequence[Row]) -> list[str]:
+    """Each field as struct.pack wants it: integers of network order swapped. The same swap reads them."""
+    swaps = sys.byteorder == "little"
+    return [f"{_SWAP[row.kind.size]}(v{i})" if row.kind.big_endian and swaps else f"v{i}" for i, row in enumerate(rows)]
+
+
+def _shape(record: type[Any], numbers: Iterator[int], names: dict[str, Any]) -> tuple[str, str]:
+    """The record's fields as a target of assignment, and as the expression that makes it."""
+    targets, values = [], []
+    for hint in get_type_hints(record, include_extras=True).values():
+        kinds = get_args(hint)
+        if not kinds:
+            target, value = _shape(hint, numbers, names)
+        else:
+            target = value = f"v{next(numbers)}"
+            if kinds[1].big_endian and sys.byteorder == "little":
+                value = f"{_SWAP[kinds[1].size]}({value})"
+        targets.append(target)
+        values.append(value)
+    names[record.__name__] = record
+    return f"({', '.join(targets)},)", f"NEW({record.__name__}, ({', '.join(values)},))"
 
 
 def _flatten(record: type[tuple[Any, ...]]) -> tuple[list[Row], int, int]:
@@ -182,26 +323,3 @@ def _nested_rows(name: str, hint: Any) -> tuple[list[Row], int]:
         inner[-1] = Row(last.path, last.kind, last.offset, last.pad + tail)
         return inner, align
     raise TypeError(f"field {name} has no uapi type")
-
-
-def _builder(record: type[R]) -> tuple[Callable[[Sequence[Any]], R], int]:
-    """What makes the record of its flat values, and how many it takes."""
-    make: Callable[[Any], R] = partial(tuple.__new__, record)
-    parts: list[tuple[Callable[[Sequence[Any]], Any] | None, int, int]] = []
-    at = 0
-    for hint in get_type_hints(record, include_extras=True).values():
-        if isinstance(hint, type):
-            child: Callable[[Sequence[Any]], Any]
-            child, count = _builder(hint)
-            parts.append((child, at, at + count))
-            at += count
-        else:
-            parts.append((None, at, at + 1))
-            at += 1
-    if all(child is None for child, _, _ in parts):
-        return make, at
-
-    def build(values: Sequence[Any]) -> R:
-        return make([values[start] if child is None else child(values[start:stop]) for child, start, stop in parts])
-
-    return build, at

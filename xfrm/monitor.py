@@ -10,21 +10,21 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Final, Self
 
-from pyroute2.netlink.core import SyncAPI
-
 from xfrm.constants import Group
+from xfrm.endpoint import SyncEndpoint, XfrmEndpoint, run_sync
 from xfrm.errors import DecodeError
 from xfrm.events import Event, Overrun, Unknown, read_event
 from xfrm.frame import split
-from xfrm.socket import XfrmEndpoint, open_sync, run_sync
 
-__all__ = ["ALL_GROUPS", "AsyncXfrmMonitor", "EventQueue", "XfrmMonitor"]
+__all__ = ["ALL_GROUPS", "DEFAULT_GROUPS", "AsyncXfrmMonitor", "EventQueue", "XfrmMonitor"]
 
-ALL_GROUPS: Final = (Group.ACQUIRE, Group.EXPIRE, Group.SA, Group.POLICY)
-"""The groups a monitor joins unless told otherwise."""
+ALL_GROUPS: Final = tuple(Group)
+"""Every group."""
+DEFAULT_GROUPS: Final = tuple(group for group in Group if group is not Group.XFRMNLGRP_AEVENTS)
+"""The groups a monitor joins unless told otherwise: all but AEVENTS, which costs the kernel an event for every few
+packets (net.core.xfrm_aevent_rseqth) as soon as anybody listens."""
 _RECEIVE_OCTETS: Final = 8 * 1024 * 1024
 _QUEUE_EVENTS: Final = 16384
 _KERNEL_PORT: Final = 0
@@ -68,7 +68,7 @@ class AsyncXfrmMonitor(XfrmEndpoint):
 
     def __init__(
         self,
-        groups: Iterable[Group] = ALL_GROUPS,
+        groups: Iterable[Group] = DEFAULT_GROUPS,
         *,
         netns: str | None = None,
         queue_events: int = _QUEUE_EVENTS,
@@ -137,7 +137,7 @@ class AsyncXfrmMonitor(XfrmEndpoint):
         return event
 
 
-class XfrmMonitor(SyncAPI):
+class XfrmMonitor(SyncEndpoint[AsyncXfrmMonitor]):
     """Events without an event loop: `with XfrmMonitor() as monitor:` and `monitor.next_event(timeout_s=1.0)`.
 
     Arguments and errors are those of AsyncXfrmMonitor.
@@ -145,27 +145,15 @@ class XfrmMonitor(SyncAPI):
 
     def __init__(
         self,
-        groups: Iterable[Group] = ALL_GROUPS,
+        groups: Iterable[Group] = DEFAULT_GROUPS,
         *,
         netns: str | None = None,
         queue_events: int = _QUEUE_EVENTS,
         receive_octets: int = _RECEIVE_OCTETS,
     ) -> None:
-        self.asyncore: Final = open_sync(
+        super().__init__(
             AsyncXfrmMonitor(groups, netns=netns, queue_events=queue_events, receive_octets=receive_octets)
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self, code: int = errno.ECONNRESET) -> None:
-        """Leave the groups and close; a second time does nothing."""
-        self.asyncore.close(code)
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
         """The next event; None after `timeout_s` seconds without one, or closed and read to the end.

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cache
+from operator import attrgetter
 from typing import Final
 
-from xfrm.address import Address
+from xfrm.address import AF_OF_OCTETS, Address
 from xfrm.attributes import (
     IF_ID,
     LASTUSED,
     MARK,
     MAX_TEMPLATES,
+    OFFLOAD_DEV,
     POLICY_TYPE,
+    SEC_CTX,
     TMPL,
     AttributeSet,
     RawAttribute,
+    encode_attribute,
     numbers_of,
 )
 from xfrm.constants import Action, Direction, Mode, PolicyType, Protocol, Share, known, word_of
 from xfrm.errors import EncodeError
+from xfrm.record import record
 from xfrm.selector import Selector
 from xfrm.structs import (
+    USER_TMPL,
     USERPOLICY_ID,
     USERPOLICY_INFO,
-    XfrmId,
     XfrmUserpolicyId,
     XfrmUserpolicyInfo,
     XfrmUserpolicyType,
     XfrmUserTmpl,
 )
-from xfrm.values import NO_LIFETIME, Lifetime, Mark, Usage
+from xfrm.values import NO_LIFETIME, Lifetime, Mark, Offload, SecurityContext, Usage
 
-__all__ = ["ALL_ALGORITHMS", "Policy", "PolicyId", "Template"]
+__all__ = ["ALL_ALGORITHMS", "Policy", "PolicyId", "Template", "read_policy_type"]
 
 ALL_ALGORITHMS: Final = 0xFFFFFFFF
 """The algorithm masks of a template that accepts any SA."""
-_OWN: Final = numbers_of((TMPL, MARK, IF_ID, POLICY_TYPE, LASTUSED))
+_OWN: Final = numbers_of((TMPL, MARK, IF_ID, POLICY_TYPE, LASTUSED, OFFLOAD_DEV, SEC_CTX))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Template:
     """struct xfrm_user_tmpl: the SA that a policy asks for.
 
@@ -61,14 +66,21 @@ class Template:
     algorithm_masks: tuple[int, int, int] = (ALL_ALGORITHMS, ALL_ALGORITHMS, ALL_ALGORITHMS)
 
     def __post_init__(self) -> None:
-        if self.source.family is not self.destination.family:
+        if len(self.source.octets) != len(self.destination.octets):
             raise EncodeError(f"source {self.source} and destination {self.destination} differ in family")
 
     def to_uapi(self) -> XfrmUserTmpl:
         """The uapi record."""
-        return XfrmUserTmpl(
-            XfrmId(self.destination.octets, self.spi, self.protocol),
-            self.destination.family,
+        return USER_TMPL.unpack(self.encode())
+
+    def encode(self) -> bytes:
+        """The octets of the struct. Raises EncodeError."""
+        destination = self.destination.octets
+        return _pack_template()(
+            destination,
+            self.spi,
+            self.protocol,
+            AF_OF_OCTETS[len(destination)],
             self.source.octets,
             self.reqid,
             self.mode,
@@ -100,32 +112,56 @@ class Template:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PolicyId:
-    """What names a policy: selector, direction, type, mark and interface."""
+    """What names a policy: selector, direction, type, mark, interface and security context.
+
+    `index`: where it is not 0, the kernel goes by this number of its own, direction and type instead of the selector.
+    """
 
     selector: Selector
     direction: int
     type: int = PolicyType.MAIN
     mark: Mark | None = None
     if_id: int = 0
+    security_context: SecurityContext | None = None
+    index: int = 0
 
     def encode(self) -> bytes:
         """The body of a DELPOLICY or GETPOLICY request. Raises EncodeError."""
-        head = USERPOLICY_ID.pack(XfrmUserpolicyId(self.selector.to_uapi(), 0, self.direction))
-        return head + b"".join(_name_attributes(self))
+        head = USERPOLICY_ID.pack(XfrmUserpolicyId(self.selector.to_uapi(), self.index, self.direction))
+        return head + self.encode_attributes()
+
+    def encode_attributes(self) -> bytes:
+        """The attributes after the struct, of a request that names a policy. Raises EncodeError."""
+        return b"".join(_name_attributes(self))
+
+    @classmethod
+    def decode(cls, record: XfrmUserpolicyId, attributes: AttributeSet) -> PolicyId:
+        """From the uapi record and its attributes. Raises DecodeError."""
+        return cls(
+            Selector.from_uapi(record.sel),
+            known(Direction, record.dir),
+            read_policy_type(attributes),
+            Mark.from_uapi(attributes.get(MARK)),
+            attributes.get(IF_ID) or 0,
+            attributes.get(SEC_CTX),
+            record.index,
+        )
 
     def __str__(self) -> str:
         return f"{word_of(Direction, self.direction)} {self.selector}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Policy:
     """A policy, struct xfrm_userpolicy_info with its attributes. The lowest `priority` that matches decides.
 
     `direction`: IN, OUT or FWD; `action`: ALLOW or BLOCK; ALLOW without templates lets packets pass in clear.
     `templates`: at most six, all of which must be met. `lifetime`: a policy that expires fails open.
     `if_id`: XFRM interface, 0 for none. `flags`: PolicyFlag bits. `index`: the kernel's number, 0 lets it choose.
+    `offload`: the interface that does its work (Linux 6.2). `security_context`: label of a security module, part of
+    its name.
     `usage`, `last_used_utc_s`: what a kernel reported; not part of `configuration()`.
     `other`: attributes this library does not know, kept as they came.
     """
@@ -141,6 +177,8 @@ class Policy:
     lifetime: Lifetime = NO_LIFETIME
     flags: int = 0
     share: int = Share.ANY
+    offload: Offload | None = None
+    security_context: SecurityContext | None = None
     index: int = 0
     usage: Usage | None = None
     last_used_utc_s: int | None = None
@@ -153,7 +191,7 @@ class Policy:
     @property
     def id(self) -> PolicyId:
         """What names it."""
-        return PolicyId(self.selector, self.direction, self.type, self.mark, self.if_id)
+        return PolicyId(self.selector, self.direction, self.type, self.mark, self.if_id, self.security_context)
 
     def configuration(self) -> Policy:
         """It without what the kernel adds by itself, so that desired and dumped policies compare."""
@@ -169,46 +207,59 @@ class Policy:
             self.lifetime,
             self.flags,
             self.share,
+            self.offload,
+            self.security_context,
         )
 
     def encode(self) -> bytes:
         """The body of a NEWPOLICY or UPDPOLICY request. Raises EncodeError."""
-        parts = [USERPOLICY_INFO.pack(self.to_uapi())]
+        return self._encode_info() + self.encode_attributes()
+
+    def encode_attributes(self) -> bytes:
+        """The attributes after the struct. Raises EncodeError."""
+        parts: list[bytes] = []
         if self.templates:
-            parts.append(TMPL.encode(tuple(template.to_uapi() for template in self.templates)))
-        parts.extend(_name_attributes(self))
-        parts.extend(attribute.encode() for attribute in self.other)
+            parts.append(encode_attribute(TMPL.number, b"".join([template.encode() for template in self.templates])))
+        if _unusual_of(self) != _UNUSUAL:
+            parts.extend(_name_attributes(self))
+            if self.offload is not None:
+                parts.append(OFFLOAD_DEV.encode(self.offload.to_uapi()))
+            parts.extend(attribute.encode() for attribute in self.other)
         return b"".join(parts)
 
     def to_uapi(self) -> XfrmUserpolicyInfo:
         """The uapi record."""
-        return XfrmUserpolicyInfo(
-            sel=self.selector.to_uapi(),
-            lft=self.lifetime.to_uapi(),
-            priority=self.priority,
-            index=self.index,
-            dir=self.direction,
-            action=self.action,
-            flags=self.flags,
-            share=self.share,
+        return USERPOLICY_INFO.unpack(self._encode_info())
+
+    def _encode_info(self) -> bytes:
+        return _pack_info()(
+            self.selector.encode(),
+            self.lifetime.encode(),
+            self.priority,
+            self.index,
+            self.direction,
+            self.action,
+            self.flags,
+            self.share,
         )
 
     @classmethod
     def decode(cls, record: XfrmUserpolicyInfo, attributes: AttributeSet) -> Policy:
         """From the uapi record and its attributes. Raises DecodeError."""
-        type_ = attributes.get(POLICY_TYPE)
         return cls(
             selector=Selector.from_uapi(record.sel),
             direction=known(Direction, record.dir),
             action=known(Action, record.action),
             priority=record.priority,
             templates=tuple(Template.from_uapi(template) for template in attributes.get(TMPL) or ()),
-            type=PolicyType.MAIN if type_ is None else known(PolicyType, type_.type),
+            type=read_policy_type(attributes),
             mark=Mark.from_uapi(attributes.get(MARK)),
             if_id=attributes.get(IF_ID) or 0,
             lifetime=Lifetime.from_uapi(record.lft),
             flags=record.flags,
             share=known(Share, record.share),
+            offload=Offload.from_uapi(attributes.get(OFFLOAD_DEV)),
+            security_context=attributes.get(SEC_CTX),
             index=record.index,
             usage=Usage.from_uapi(record.curlft),
             last_used_utc_s=attributes.get(LASTUSED),
@@ -219,6 +270,22 @@ class Policy:
         return f"{self.id} {word_of(Action, self.action)} priority {self.priority}"
 
 
+_pack_template: Final = cache(USER_TMPL.packer)
+_unusual_of: Final = attrgetter("type", "mark", "if_id", "security_context", "offload", "other")
+_UNUSUAL: Final = (PolicyType.MAIN, None, 0, None, None, ())
+
+
+@cache
+def _pack_info() -> Callable[..., bytes]:
+    return USERPOLICY_INFO.packer(octets=("sel", "lft"), zeros=("curlft",))
+
+
+def read_policy_type(attributes: AttributeSet) -> int:
+    """XFRMA_POLICY_TYPE of a message, MAIN where there is none. Raises DecodeError."""
+    record = attributes.get(POLICY_TYPE)
+    return PolicyType.MAIN if record is None else known(PolicyType, record.type)
+
+
 def _name_attributes(named: Policy | PolicyId) -> Iterator[bytes]:
     if named.type != PolicyType.MAIN:
         yield POLICY_TYPE.encode(XfrmUserpolicyType(named.type))
@@ -226,3 +293,5 @@ def _name_attributes(named: Policy | PolicyId) -> Iterator[bytes]:
         yield MARK.encode(named.mark.to_uapi())
     if named.if_id:
         yield IF_ID.encode(named.if_id)
+    if named.security_context is not None:
+        yield SEC_CTX.encode(named.security_context)

@@ -6,16 +6,24 @@ and XFRMA_REPLAY_VAL; larger ones, and ESN, in XFRMA_REPLAY_ESN_VAL. Both are re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from xfrm.attributes import REPLAY_ESN_VAL, REPLAY_VAL, AttributeSet, ReplayEsn
+from xfrm.attributes import REPLAY_ESN_VAL, REPLAY_VAL, AttributeSet
+from xfrm.codecs import ReplayEsn
 from xfrm.constants import SaFlag
 from xfrm.errors import EncodeError
+from xfrm.record import record
 from xfrm.structs import XfrmReplayState, XfrmReplayStateEsn, XfrmUsersaInfo
 
-__all__ = ["MAX_WINDOW_PACKETS", "NO_REPLAY_CHECK", "NO_SEQUENCE", "ReplayWindow", "SequenceState", "read_replay"]
+__all__ = [
+    "MAX_WINDOW_PACKETS",
+    "NO_REPLAY_CHECK",
+    "NO_SEQUENCE",
+    "ReplayWindow",
+    "SequenceState",
+    "read_extended",
+    "read_replay",
+]
 
 MAX_WINDOW_PACKETS: Final = 4096
 """The largest window, XFRMA_REPLAY_ESN_MAX."""
@@ -23,7 +31,7 @@ _LEGACY_PACKETS: Final = 32
 _LOW: Final = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SequenceState:
     """Where an SA stands: `outbound`, the last number sent; `inbound`, the highest received; 32 bits, 64 with ESN.
 
@@ -40,12 +48,12 @@ NO_SEQUENCE: Final = SequenceState()
 """The start of a fresh SA."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplayWindow:
     """How many packets back are still accepted, once each. 0: no check, which an SA with several senders needs.
 
-    `esn`: extended sequence numbers (RFC 4304). Raises EncodeError for a size out of range, or ESN without a window,
-    which kernels refuse.
+    `esn`: extended sequence numbers (RFC 4304); with no window they are for an SA of direction OUT (Linux 6.10 on),
+    others are refused by the kernel. Raises EncodeError for a size out of range.
     """
 
     packets: int = 0
@@ -54,8 +62,6 @@ class ReplayWindow:
     def __post_init__(self) -> None:
         if not 0 <= self.packets <= MAX_WINDOW_PACKETS:
             raise EncodeError(f"a replay window has 0 to {MAX_WINDOW_PACKETS} packets, not {self.packets}")
-        if self.esn and not self.packets:
-            raise EncodeError("extended sequence numbers need a replay window")
 
     @property
     def is_legacy(self) -> bool:
@@ -72,19 +78,23 @@ class ReplayWindow:
         """XFRM_STATE_ESN or 0."""
         return SaFlag.XFRM_STATE_ESN.value if self.esn else 0
 
-    def encode(self, at: SequenceState) -> Iterator[bytes]:
-        """The attributes it needs, standing at `at`. Raises EncodeError."""
-        if self.is_legacy:
-            if at != NO_SEQUENCE:
-                word = at.bitmap[0] if at.bitmap else 0
-                yield REPLAY_VAL.encode(XfrmReplayState(at.outbound, at.inbound, word))
-            return
-        words = -(-self.packets // 32)
+    def encode(self, at: SequenceState) -> bytes:
+        """The attribute it needs, standing at `at`; no octets where it needs none. Raises EncodeError."""
+        if not self.is_legacy:
+            return self.encode_extended(at)
+        if at is NO_SEQUENCE or at == NO_SEQUENCE:
+            return b""
+        word = at.bitmap[0] if at.bitmap else 0
+        return REPLAY_VAL.encode(XfrmReplayState(at.outbound, at.inbound, word))
+
+    def encode_extended(self, at: SequenceState) -> bytes:
+        """XFRMA_REPLAY_ESN_VAL, standing at `at`, whatever the window's size. Raises EncodeError."""
+        words = max(-(-self.packets // 32), len(at.bitmap))
         bitmap = (*at.bitmap, *(0 for _ in range(words - len(at.bitmap))))
         state = XfrmReplayStateEsn(
             words, at.outbound & _LOW, at.inbound & _LOW, at.outbound >> 32, at.inbound >> 32, self.packets
         )
-        yield REPLAY_ESN_VAL.encode(ReplayEsn(state, bitmap))
+        return REPLAY_ESN_VAL.encode(ReplayEsn(state, bitmap))
 
 
 NO_REPLAY_CHECK: Final = ReplayWindow()
@@ -95,12 +105,17 @@ def read_replay(info: XfrmUsersaInfo, attributes: AttributeSet) -> tuple[ReplayW
     """The window and where it stands, of an SA that a kernel reported. Raises DecodeError."""
     extended = attributes.get(REPLAY_ESN_VAL)
     if extended is not None:
-        state = extended.state
-        outbound, inbound = state.oseq_hi << 32 | state.oseq, state.seq_hi << 32 | state.seq
-        packets = min(state.replay_window, MAX_WINDOW_PACKETS)
-        # A kernel from 6.12 on may hold an outbound SA with ESN and no window; the flag stays in its flags then.
-        esn = bool(info.flags & SaFlag.XFRM_STATE_ESN) and packets > 0
-        return ReplayWindow(packets, esn), SequenceState(outbound, inbound, extended.bitmap)
-    legacy = attributes.get(REPLAY_VAL) or XfrmReplayState()
-    bitmap = (legacy.bitmap,) if legacy.bitmap else ()
-    return ReplayWindow(info.replay_window), SequenceState(legacy.oseq, legacy.seq, bitmap)
+        packets, sequence = read_extended(extended)
+        return ReplayWindow(packets, bool(info.flags & SaFlag.XFRM_STATE_ESN)), sequence
+    window = ReplayWindow(info.replay_window) if info.replay_window else NO_REPLAY_CHECK
+    legacy = attributes.get(REPLAY_VAL)
+    if legacy is None or not any(legacy):
+        return window, NO_SEQUENCE
+    return window, SequenceState(legacy.oseq, legacy.seq, (legacy.bitmap,) if legacy.bitmap else ())
+
+
+def read_extended(value: ReplayEsn) -> tuple[int, SequenceState]:
+    """The window's packets and where it stands, of XFRMA_REPLAY_ESN_VAL."""
+    state = value.state
+    outbound, inbound = state.oseq_hi << 32 | state.oseq, state.seq_hi << 32 | state.seq
+    return min(state.replay_window, MAX_WINDOW_PACKETS), SequenceState(outbound, inbound, value.bitmap)

@@ -5,29 +5,63 @@ Each function makes one Request of typed values; a list of them, mixed, goes to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
-from xfrm.attributes import POLICY_TYPE
+from xfrm.aevent import Aevent, encode_query
+from xfrm.answers import Answer, read_answer
+from xfrm.attributes import ADDRESS_FILTER, MARK, POLICY_TYPE, PROTO, SA_PCPU
 from xfrm.constants import MessageType, NetlinkFlag, PolicyType, Protocol
 from xfrm.errors import KernelRefused
-from xfrm.policy import Policy, PolicyId
+from xfrm.events import Acquire
+from xfrm.frame import Frame
+from xfrm.info import DefaultPolicy, HashThreshold, encode_info_query, encode_thresholds
+from xfrm.migration import Migration, SaMigration
+from xfrm.policy import ALL_ALGORITHMS, Policy, PolicyId
+from xfrm.record import field, record
+from xfrm.selector import AddressFilter
+from xfrm.spi import SpiRequest
 from xfrm.state import SaId, SecurityAssociation
-from xfrm.structs import USERSA_FLUSH, XfrmUserpolicyType, XfrmUsersaFlush
+from xfrm.structs import (
+    USER_ACQUIRE,
+    USER_EXPIRE,
+    USER_POLEXPIRE,
+    USERSA_FLUSH,
+    XfrmId,
+    XfrmUserAcquire,
+    XfrmUserExpire,
+    XfrmUserPolexpire,
+    XfrmUserpolicyInfo,
+    XfrmUserpolicyType,
+    XfrmUsersaFlush,
+    XfrmUsersaInfo,
+)
 
 __all__ = [
     "Outcome",
     "Request",
+    "acquire",
     "add_policy",
     "add_sa",
+    "allocate_spi",
     "delete_policy",
     "delete_sa",
     "dump_policies",
     "dump_sas",
+    "expire_policy",
+    "expire_sa",
     "flush_policies",
     "flush_sas",
+    "get_aevent",
+    "get_default",
     "get_policy",
     "get_sa",
+    "get_sad_info",
+    "get_spd_info",
+    "migrate",
+    "migrate_sa",
+    "set_default",
+    "set_spd_thresholds",
+    "update_aevent",
     "update_policy",
     "update_sa",
 ]
@@ -38,32 +72,62 @@ _PLAIN: Final = int(NetlinkFlag.NLM_F_REQUEST)
 _DUMP: Final = int(NetlinkFlag.NLM_F_REQUEST | NetlinkFlag.NLM_F_DUMP)
 
 
-@dataclass(frozen=True, slots=True)
+Subject: TypeAlias = (
+    Acquire
+    | Aevent
+    | AddressFilter
+    | DefaultPolicy
+    | Migration
+    | Policy
+    | PolicyId
+    | SaId
+    | SaMigration
+    | SecurityAssociation
+    | SpiRequest
+    | str
+)
+"""What a request is about."""
+
+
+@record
 class Request:
     """One request. `verb`, `subject`: what it does to what, for people; `body`: struct and attributes, keys too."""
 
     type: MessageType
     flags: int
     verb: str
-    subject: SecurityAssociation | SaId | Policy | PolicyId | str
+    subject: Subject
     body: bytes = field(repr=False)
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether it asks for all entries: the answer is multipart."""
+        return self.flags & _DUMP == _DUMP  # NLM_F_DUMP is two bits
 
     def describe(self) -> str:
         """One line for people, without keys."""
         return f"{self.verb} {self.subject}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
-    """What became of one request of a list: `refusal` is None where the kernel did it."""
+    """What became of one request of a list: `refusal` is None where the kernel did it.
+
+    `replies`: what it answered, one for a request that gets something, one for each entry of a dump.
+    """
 
     request: Request
     refusal: KernelRefused | None = None
+    replies: tuple[Frame, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the kernel did it."""
         return self.refusal is None
+
+    def answers(self) -> list[Answer]:
+        """The replies as records. Raises DecodeError."""
+        return [read_answer(reply) for reply in self.replies]
 
 
 def add_sa(sa: SecurityAssociation) -> Request:
@@ -86,9 +150,13 @@ def get_sa(sa_id: SaId) -> Request:
     return Request(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", sa_id, sa_id.encode())
 
 
-def dump_sas() -> Request:
-    """GETSA as a dump: every SA."""
-    return Request(MessageType.XFRM_MSG_GETSA, _DUMP, "dump", "SAs", b"")
+def dump_sas(*, protocol: int | None = None, addresses: AddressFilter | None = None) -> Request:
+    """GETSA as a dump: every SA, or those of a protocol and between certain addresses. Raises EncodeError."""
+    # As a dump request it has attributes only, no struct.
+    body = b"" if protocol is None else PROTO.encode(protocol)
+    if addresses is not None:
+        body += ADDRESS_FILTER.encode(addresses.to_uapi())
+    return Request(MessageType.XFRM_MSG_GETSA, _DUMP, "dump", "SAs" if addresses is None else addresses, body)
 
 
 def flush_sas(protocol: int = Protocol.IPSEC_PROTO_ANY) -> Request:
@@ -123,6 +191,94 @@ def dump_policies() -> Request:
 
 
 def flush_policies(type_: int = PolicyType.MAIN) -> Request:
-    """FLUSHPOLICY: every policy of a type. Raises EncodeError."""
+    """FLUSHPOLICY: every policy of a type, MAIN or SUB. Raises EncodeError."""
     body = POLICY_TYPE.encode(XfrmUserpolicyType(type_))
     return Request(MessageType.XFRM_MSG_FLUSHPOLICY, _PLAIN, "flush", "policies", body)
+
+
+def allocate_spi(wanted: SpiRequest) -> Request:
+    """ALLOCSPI: answered by NEWSA, a larval SA; ENOENT where no SPI of the range is free. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_ALLOCSPI, _PLAIN, "allocate SPI for", wanted, wanted.encode())
+
+
+def acquire(asked: Acquire) -> Request:
+    """ACQUIRE: has the kernel ask key management for SAs, as if a packet had; needs templates. Raises EncodeError."""
+    policy = asked.policy
+    record = XfrmUserAcquire(
+        id=XfrmId(asked.sa_id.destination.octets, asked.sa_id.spi, asked.sa_id.protocol),
+        saddr=asked.source.octets,
+        sel=asked.selector.to_uapi(),
+        policy=policy.to_uapi(),
+        aalgos=ALL_ALGORITHMS,
+        ealgos=ALL_ALGORITHMS,
+        calgos=ALL_ALGORITHMS,
+        seq=asked.sequence,
+    )
+    body = USER_ACQUIRE.pack(record) + policy.encode_attributes()
+    if asked.cpu is not None:
+        body += SA_PCPU.encode(asked.cpu)
+    return Request(MessageType.XFRM_MSG_ACQUIRE, _PLAIN, "acquire for", policy, body)
+
+
+def expire_sa(sa_id: SaId, *, hard: bool) -> Request:
+    """EXPIRE: the kernel reports it, `hard` removes the SA; ENOENT where there is none. Raises EncodeError."""
+    info = XfrmUsersaInfo(
+        id=XfrmId(sa_id.destination.octets, sa_id.spi, sa_id.protocol), family=sa_id.destination.family
+    )
+    body = USER_EXPIRE.pack(XfrmUserExpire(info, hard))
+    if sa_id.mark is not None:
+        body += MARK.encode(sa_id.mark.to_uapi())
+    return Request(MessageType.XFRM_MSG_EXPIRE, _PLAIN, "expire SA", sa_id, body)
+
+
+def expire_policy(policy_id: PolicyId, *, hard: bool) -> Request:
+    """POLEXPIRE: the kernel reports it, `hard` removes the policy; ENOENT where there is none. Raises EncodeError."""
+    record = XfrmUserpolicyInfo(sel=policy_id.selector.to_uapi(), index=policy_id.index, dir=policy_id.direction)
+    body = USER_POLEXPIRE.pack(XfrmUserPolexpire(record, hard)) + policy_id.encode_attributes()
+    return Request(MessageType.XFRM_MSG_POLEXPIRE, _PLAIN, "expire policy", policy_id, body)
+
+
+def get_aevent(sa_id: SaId) -> Request:
+    """GETAE: answered by NEWAE with counters and thresholds; ESRCH where there is no such SA. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_GETAE, _PLAIN, "get counters of SA", sa_id, encode_query(sa_id))
+
+
+def update_aevent(aevent: Aevent) -> Request:
+    """NEWAE: sets counters, sequence numbers or thresholds; EINVAL where it has none of them. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_NEWAE, _REPLACE, "update counters of SA", aevent, aevent.encode())
+
+
+def migrate(migration: Migration) -> Request:
+    """MIGRATE: ENOENT where no such policy is there, ENODATA where nothing of it moves. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_MIGRATE, _PLAIN, "migrate policy", migration, migration.encode())
+
+
+def migrate_sa(migration: SaMigration) -> Request:
+    """MIGRATE_STATE: ESRCH without the SA, EEXIST where the name is taken, EINVAL before 7.2. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_MIGRATE_STATE, _PLAIN, "migrate SA", migration, migration.encode())
+
+
+def get_sad_info() -> Request:
+    """GETSADINFO: answered by NEWSADINFO."""
+    return Request(MessageType.XFRM_MSG_GETSADINFO, _PLAIN, "get info of", "SAD", encode_info_query())
+
+
+def get_spd_info() -> Request:
+    """GETSPDINFO: answered by NEWSPDINFO."""
+    return Request(MessageType.XFRM_MSG_GETSPDINFO, _PLAIN, "get info of", "SPD", encode_info_query())
+
+
+def set_spd_thresholds(*, ipv4: HashThreshold | None = None, ipv6: HashThreshold | None = None) -> Request:
+    """NEWSPDINFO: from which prefix lengths on policies are hashed; EINVAL beyond the address. Raises EncodeError."""
+    body = encode_thresholds(ipv4, ipv6)
+    return Request(MessageType.XFRM_MSG_NEWSPDINFO, _PLAIN, "set hash thresholds of", "SPD", body)
+
+
+def get_default() -> Request:
+    """GETDEFAULT: answered by GETDEFAULT; EINVAL before Linux 5.15."""
+    return Request(MessageType.XFRM_MSG_GETDEFAULT, _PLAIN, "get", "default policy", DefaultPolicy().encode())
+
+
+def set_default(default: DefaultPolicy) -> Request:
+    """SETDEFAULT: what happens to packets without a policy; UNSPEC leaves a direction as is. Raises EncodeError."""
+    return Request(MessageType.XFRM_MSG_SETDEFAULT, _PLAIN, "set default policy", default, default.encode())

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
+from typing import Final
 
-from xfrm.address import Address, Prefix
+from xfrm.address import AF_OF_OCTETS, Address, Prefix
 from xfrm.constants import Family
+from xfrm.control_structs import XfrmAddressFilter
 from xfrm.errors import DecodeError, EncodeError
-from xfrm.structs import XfrmSelector
+from xfrm.record import record
+from xfrm.structs import SELECTOR, XfrmSelector
 
-__all__ = ["Selector"]
+__all__ = ["AddressFilter", "Selector"]
 
 _EXACT = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selector:
     """struct xfrm_selector: prefixes of one family, upper protocol and ports, interface and user.
 
@@ -34,7 +37,7 @@ class Selector:
     user: int = 0
 
     def __post_init__(self) -> None:
-        if self.source.family is not self.destination.family:
+        if len(self.source.address.octets) != len(self.destination.address.octets):
             raise EncodeError(f"source {self.source} and destination {self.destination} differ in family")
 
     @classmethod
@@ -49,17 +52,23 @@ class Selector:
 
     def to_uapi(self) -> XfrmSelector:
         """The uapi record."""
-        has_source, has_destination = self.source_port is not None, self.destination_port is not None
-        return XfrmSelector(
-            self.destination.address.octets,
-            self.source.address.octets,
-            self.destination_port or 0,
-            self.destination_port_mask if has_destination else 0,
-            self.source_port or 0,
-            self.source_port_mask if has_source else 0,
-            self.family,
-            self.destination.length,
-            self.source.length,
+        return SELECTOR.unpack(self.encode())
+
+    def encode(self) -> bytes:
+        """The octets of the struct. Raises EncodeError."""
+        source, destination = self.source, self.destination
+        source_octets, destination_octets = source.address.octets, destination.address.octets
+        source_port, destination_port = self.source_port, self.destination_port
+        return _pack_selector()(
+            destination_octets,
+            source_octets,
+            destination_port or 0,
+            0 if destination_port is None else self.destination_port_mask,
+            source_port or 0,
+            0 if source_port is None else self.source_port_mask,
+            AF_OF_OCTETS[len(destination_octets)],
+            destination.length,
+            source.length,
             self.protocol,
             self.ifindex,
             self.user,
@@ -68,22 +77,23 @@ class Selector:
     @classmethod
     def from_uapi(cls, record: XfrmSelector, family: int = Family.AF_UNSPEC) -> Selector:
         """From the uapi record; `family` is taken where the record has none. Raises DecodeError."""
-        family = record.family or family
+        daddr, saddr, dport, dport_mask, sport, sport_mask, own_family, bits_d, bits_s, proto, ifindex, user = record
+        family = own_family or family
         try:
-            source = Prefix(Address.from_wire(family, record.saddr), record.prefixlen_s)
-            destination = Prefix(Address.from_wire(family, record.daddr), record.prefixlen_d)
+            source = Prefix(Address.from_wire(family, saddr), bits_s)
+            destination = Prefix(Address.from_wire(family, daddr), bits_d)
         except EncodeError as error:
             raise DecodeError(f"struct xfrm_selector: {error}") from None
         return cls(
             source,
             destination,
-            record.proto,
-            record.sport if record.sport_mask else None,
-            record.dport if record.dport_mask else None,
-            record.sport_mask or _EXACT,
-            record.dport_mask or _EXACT,
-            record.ifindex,
-            record.user,
+            proto,
+            sport if sport_mask else None,
+            dport if dport_mask else None,
+            sport_mask or _EXACT,
+            dport_mask or _EXACT,
+            ifindex,
+            user,
         )
 
     def __str__(self) -> str:
@@ -95,3 +105,46 @@ class Selector:
         if self.destination_port is not None:
             parts.append(f"dport {self.destination_port}")
         return " ".join(parts)
+
+
+_pack_selector: Final = cache(SELECTOR.packer)
+
+
+@record
+class AddressFilter:
+    """struct xfrm_address_filter: a dump shows SAs whose source and destination are in these prefixes only.
+
+    Raises EncodeError where the families differ.
+    """
+
+    source: Prefix
+    destination: Prefix
+
+    def __post_init__(self) -> None:
+        if len(self.source.address.octets) != len(self.destination.address.octets):
+            raise EncodeError(f"source {self.source} and destination {self.destination} differ in family")
+
+    @classmethod
+    def of(cls, source: str, destination: str) -> AddressFilter:
+        """From text: prefixes or addresses. Raises EncodeError."""
+        return cls(Prefix.of(source), Prefix.of(destination))
+
+    def to_uapi(self) -> XfrmAddressFilter:
+        """The uapi record."""
+        source, destination = self.source, self.destination
+        return XfrmAddressFilter(
+            source.address.octets, destination.address.octets, destination.family, source.length, destination.length
+        )
+
+    @classmethod
+    def from_uapi(cls, record: XfrmAddressFilter) -> AddressFilter:
+        """From the uapi record. Raises DecodeError."""
+        try:
+            source = Prefix(Address.from_wire(record.family, record.saddr), record.splen)
+            destination = Prefix(Address.from_wire(record.family, record.daddr), record.dplen)
+        except EncodeError as error:
+            raise DecodeError(f"struct xfrm_address_filter: {error}") from None
+        return cls(source, destination)
+
+    def __str__(self) -> str:
+        return f"src {self.source} dst {self.destination}"

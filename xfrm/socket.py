@@ -1,154 +1,41 @@
-"""Request sockets: SAs and policies added, updated, deleted, got, dumped and flushed.
+"""Request sockets: SAs and policies added, updated, deleted, got, dumped and flushed, and all else there is to ask.
 
 `AsyncXfrmSocket` is the socket, `XfrmSocket` the same for programs without an event loop. A request socket joins no
 groups: notifications carry the requester's number and port id and would pass for replies. Events: `xfrm.monitor`.
 
-Sockets are pyroute2's (network namespaces, buffers, event loop handling); the path of a request is this library's:
-windows with one acknowledgement and an outcome for each request, matched by number.
+The path of a request is this library's: windows with one acknowledgement and an outcome for each request, matched by
+number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import logging
 import socket as stdlib_socket
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
-from pyroute2.netlink.core import SyncAPI
-from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
-
-from xfrm import requests
-from xfrm.constants import NETLINK_XFRM, PolicyType, Protocol
+from xfrm.calls import XfrmCalls
 from xfrm.dump import Dump
-from xfrm.errors import DecodeError, DumpInterrupted, KernelRefused, Overrun, Timeout, XfrmError
+from xfrm.endpoint import SyncEndpoint, XfrmEndpoint, twin
+from xfrm.errors import DumpInterrupted, KernelRefused, Overrun, Timeout, XfrmError
 from xfrm.frame import Frame, split
 from xfrm.messages import Message
-from xfrm.nl import MarshalXfrm
-from xfrm.policy import Policy, PolicyId
 from xfrm.requests import Outcome, Request
-from xfrm.state import SaId, SecurityAssociation
-from xfrm.structs import USERPOLICY_INFO, USERSA_INFO
 from xfrm.window import SequenceNumbers, Window, cut
 
-__all__ = ["AsyncXfrmSocket", "XfrmEndpoint", "XfrmSocket"]
+__all__ = ["AsyncXfrmSocket", "XfrmSocket"]
 
-_SEND_OCTETS: Final = 1024 * 1024
 _RECEIVE_OCTETS: Final = 4 * 1024 * 1024
 _DUMP_ATTEMPTS: Final = 5
 _BUSY_S: Final = 0.005
-_SOL_NETLINK: Final = 270
-_NETLINK_CAP_ACK: Final = 10
 _KERNEL_PORT: Final = 0
-_SO_RCVBUFFORCE: Final = 33
+_BUFFER_OCTETS: Final = 64 * 1024  # the kernel makes no part of a dump longer than 32 KiB
 
 T = TypeVar("T")
 
 
-class _Receiver(asyncio.DatagramProtocol):
-    """Hands datagrams and errors to the endpoint; pyroute2's own would make ENOBUFS the end of the socket."""
-
-    def __init__(self, endpoint: XfrmEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._endpoint.enqueue(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        self._endpoint.receive_failed(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._endpoint.receive_ended(exc)
-
-
-class XfrmEndpoint(AsyncNetlinkSocket, ABC):
-    """What request sockets and monitors share: a NETLINK_XFRM socket in a namespace, with the options we rely on.
-
-    `netns`: a name under /run/netns, None for this process's own. `receive_octets`: of the receive buffer, beyond
-    rmem_max where CAP_NET_ADMIN allows. It serves the thread and the event loop that opened it, and no others.
-    """
-
-    marshal_class = MarshalXfrm
-
-    def __init__(self, *, netns: str | None, receive_octets: int) -> None:
-        # pyroute2's default flags would create a missing namespace.
-        super().__init__(
-            family=NETLINK_XFRM, netns=netns, flags=0, ext_ack=True, sndbuf=_SEND_OCTETS, rcvbuf=receive_octets
-        )
-        self._netns: Final = netns
-        self._receive_octets: Final = receive_octets
-
-    def setup_socket(self) -> stdlib_socket.socket:
-        """The socket, bound to a port id of the kernel's choice. Raises OSError."""
-        try:
-            opened = super().setup_socket()
-        except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, "no such network namespace", self._netns) from None
-        try:
-            # Without CAP_ACK an error reply echoes the request, keys included.
-            opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-            with contextlib.suppress(PermissionError):  # SO_RCVBUF was set before, within rmem_max
-                opened.setsockopt(stdlib_socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._receive_octets)
-            opened.bind((0, 0))
-        except OSError:
-            opened.close()
-            raise
-        return opened
-
-    async def setup_endpoint(self) -> None:
-        """Join the event loop; done by the first use."""
-        self.check_usable()
-        if getattr(self.local, "transport", None) is not None:
-            return
-        self.local.transport, self.local.protocol = await self.event_loop.create_datagram_endpoint(
-            lambda: _Receiver(self), sock=self.socket
-        )
-
-    def check_usable(self) -> None:
-        """Raise OSError where it is closed, RuntimeError in another thread: pyroute2 would open a second socket."""
-        if self.status["closed"]:
-            raise OSError(errno.EBADF, "the socket is closed")
-        self._check_tid(level=logging.ERROR, message="a socket of XFRM serves the thread that made it")
-
-    @property
-    def port(self) -> int:
-        """The socket's port id, which events name as the origin of what it asked for."""
-        return int(self.socket.getsockname()[0])
-
-    @abstractmethod
-    def receive_failed(self, error: Exception) -> None:
-        """An error was reported by the socket; ENOBUFS says that messages were lost."""
-
-    @abstractmethod
-    def receive_ended(self, error: Exception | None) -> None:
-        """The transport is gone."""
-
-    def close(self, code: int = errno.ECONNRESET) -> None:
-        """Close it; a second time does nothing."""
-        if not self.status["closed"]:
-            self.status["closed"] = True
-            super().close(code)
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.setup_endpoint()
-        except OSError:
-            self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        await asyncio.sleep(0)  # the transport ends in the loop's next turn
-
-
-class AsyncXfrmSocket(XfrmEndpoint):
+class AsyncXfrmSocket(XfrmEndpoint, XfrmCalls):
     """A request socket for asyncio; use it in `async with`. Calls are worked off one after the other.
 
     `timeout_s`: seconds without any reply after which Timeout is raised. Every call raises Overrun, Timeout or OSError
@@ -161,7 +48,8 @@ class AsyncXfrmSocket(XfrmEndpoint):
         self._timeout_s: Final = timeout_s
         self._numbers: Final = SequenceNumbers()
         self._turn: Final = asyncio.Lock()
-        self._conversation: Window | Dump | None = None
+        self._buffer: Final = bytearray(_BUFFER_OCTETS)
+        self._conversation: Window | Dump[Any] | None = None
         self._done: asyncio.Future[None] | None = None
         self._patience: asyncio.Timeout | None = None
 
@@ -180,6 +68,21 @@ class AsyncXfrmSocket(XfrmEndpoint):
         elif self._patience is not None and not self._patience.expired():
             self._patience.reschedule(self.event_loop.time() + self._timeout_s)
 
+    def _take_waiting(self) -> bool:
+        """Take a datagram that is there already; False where there is none."""
+        buffer = self._buffer
+        try:
+            octets, sender = self.socket.recvfrom_into(buffer, 0, stdlib_socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.receive_failed(error)
+            return False
+        data = bytes(memoryview(buffer)[:octets])
+        buffer[:octets] = bytes(octets)  # a dump has keys
+        self.enqueue(data, sender)
+        return True
+
     def receive_failed(self, error: Exception) -> None:
         """Fail the conversation; the socket itself stays usable."""
         lost = isinstance(error, OSError) and error.errno == errno.ENOBUFS
@@ -197,29 +100,45 @@ class AsyncXfrmSocket(XfrmEndpoint):
         else:
             self._done.set_exception(error)
 
-    async def _converse(self, conversation: Window | Dump, what: str) -> None:
+    async def _converse(self, conversation: Window | Dump[Any], what: str) -> None:
         self._conversation = conversation
-        self._done = self.event_loop.create_future()
+        done = self._done = self.event_loop.create_future()
         try:
             self.send(conversation.datagram)
-            async with asyncio.timeout(self._timeout_s) as self._patience:
-                await self._done
+            # The kernel works in the sender's context: the answer is there when send returns. The loop has its turn
+            # after each datagram, and waits for what is not there yet.
+            while self._take_waiting():
+                await asyncio.sleep(0)
+                if done.done():
+                    break
+            else:
+                async with asyncio.timeout(self._timeout_s) as self._patience:
+                    await done
+            done.result()
         except TimeoutError:
             raise Timeout(f"{what}: no answer within {self._timeout_s} s") from None
         finally:
+            if not done.cancel() and not done.cancelled():
+                done.exception()  # seen, also where this call was cancelled before
             self._conversation = self._done = self._patience = None
 
     async def request_many(self, items: Iterable[Request]) -> list[Outcome]:
         """Ask for all of a list, mixed as it comes and in its order; one outcome each, also after refusals.
 
-        Not for dumps and gets.
+        An iterator is drawn on window by window, so that requests are made while others are done, and the event loop
+        never waits for all of them; what it raises ends the call, and what was done by then must be read back.
+        An outcome has what was answered: see `Outcome.answers`. A dump that was interrupted every time is refused with
+        EINTR.
         """
-        every = list(items)
         outcomes: list[Outcome] = []
         async with self._turn:
             await self.setup_endpoint()
-            for first, part in cut(every):
-                window = Window(part, self._numbers, port=self.port, first_index=first)
+            port = self.port
+            for first, part in cut(items):
+                if part[0].is_dump:
+                    outcomes.append(await self._dump_outcome(part[0], first))
+                    continue
+                window = Window(part, self._numbers, port=port, first_index=first)
                 await self._converse(window, f"{len(part)} requests from index {first} on")
                 outcomes.extend(window.outcomes())
         return outcomes
@@ -235,21 +154,46 @@ class AsyncXfrmSocket(XfrmEndpoint):
             raise refusal
         return window.replies.get(0)
 
-    async def dump(self, item: Request) -> list[Message]:
-        """Every entry a dump request gives. Raises KernelRefused, DecodeError, DumpInterrupted."""
+    async def dump_entries(self, item: Request, read: Callable[[Frame], T]) -> list[T]:
+        """Every entry a dump request gives, each made by `read` as it comes.
+
+        Raises KernelRefused, DumpInterrupted, and DecodeError where `read` does.
+        """
         async with self._turn:
             await self.setup_endpoint()
-            for _ in range(_DUMP_ATTEMPTS):
-                dump = await self._dump_once(item)
-                if not dump.interrupted:
-                    return [Message.parse(part) for part in dump.frames]
+            return await self._dump_whole(item, read)
+
+    async def dump_frames(self, item: Request) -> Sequence[Frame]:
+        """Every entry a dump request gives. Raises KernelRefused, DumpInterrupted."""
+        return await self.dump_entries(item, lambda frame: frame)
+
+    async def dump(self, item: Request) -> list[Message]:
+        """Every entry a dump request gives, as messages. Raises KernelRefused, DecodeError, DumpInterrupted."""
+        return await self.dump_entries(item, Message.parse)
+
+    async def _dump_outcome(self, item: Request, index: int) -> Outcome:
+        try:
+            return Outcome(item, None, tuple(await self._dump_whole(item, lambda frame: frame)))
+        except KernelRefused as refusal:
+            return Outcome(item, KernelRefused(refusal.errno, refusal.extack, item, index))
+        except DumpInterrupted:
+            # Raised, it would take the outcomes of the requests before it along.
+            return Outcome(item, KernelRefused(errno.EINTR, "changed while it was read, every time", item, index))
+
+    async def _dump_whole(self, item: Request, read: Callable[[Frame], T]) -> list[T]:
+        for _ in range(_DUMP_ATTEMPTS):
+            dump = await self._dump_once(item, read)
+            if not dump.interrupted:
+                if dump.unreadable is not None:
+                    raise dump.unreadable
+                return dump.entries
         raise DumpInterrupted(f"{item.describe()}: changed while it was read, {_DUMP_ATTEMPTS} times over")
 
-    async def _dump_once(self, item: Request) -> Dump:
+    async def _dump_once(self, item: Request, read: Callable[[Frame], T]) -> Dump[T]:
         # The kernel has one dump a socket. One that was given up (cancelled, timed out) goes on until its rest is read.
         patience = self.event_loop.time() + self._timeout_s
         while True:
-            dump = Dump(item, self._numbers, port=self.port)
+            dump = Dump(item, self._numbers, read, port=self.port)
             try:
                 await self._converse(dump, item.describe())
             except KernelRefused as refusal:
@@ -259,174 +203,43 @@ class AsyncXfrmSocket(XfrmEndpoint):
             else:
                 return dump
 
-    async def add_sa(self, sa: SecurityAssociation) -> None:
-        """Add an SA. Raises KernelRefused: EEXIST where its name is taken, ENOSYS without the algorithm."""
-        await self.request(requests.add_sa(sa))
 
-    async def update_sa(self, sa: SecurityAssociation) -> None:
-        """Update an SA; its key stays what it was. Raises KernelRefused: ESRCH where there is none."""
-        await self.request(requests.update_sa(sa))
-
-    async def delete_sa(self, sa_id: SaId) -> None:
-        """Delete an SA. Raises KernelRefused: ESRCH where there is none."""
-        await self.request(requests.delete_sa(sa_id))
-
-    async def get_sa(self, sa_id: SaId) -> SecurityAssociation:
-        """One SA. Raises KernelRefused: ESRCH where there is none."""
-        return _read_sa(_answer(await self.request(requests.get_sa(sa_id))))
-
-    async def dump_sas(self) -> list[SecurityAssociation]:
-        """Every SA. Raises DumpInterrupted, DecodeError."""
-        return [_read_sa(message) for message in await self.dump(requests.dump_sas())]
-
-    async def flush_sas(self, protocol: int = Protocol.IPSEC_PROTO_ANY) -> None:
-        """Delete every SA of a protocol."""
-        await self.request(requests.flush_sas(protocol))
-
-    async def add_policy(self, policy: Policy) -> None:
-        """Add a policy. Raises KernelRefused: EEXIST where its name is taken."""
-        await self.request(requests.add_policy(policy))
-
-    async def update_policy(self, policy: Policy) -> None:
-        """Replace a policy, or add it. Raises KernelRefused."""
-        await self.request(requests.update_policy(policy))
-
-    async def delete_policy(self, policy_id: PolicyId) -> None:
-        """Delete a policy. Raises KernelRefused: ENOENT where there is none."""
-        await self.request(requests.delete_policy(policy_id))
-
-    async def get_policy(self, policy_id: PolicyId) -> Policy:
-        """One policy. Raises KernelRefused: ENOENT where there is none."""
-        return _read_policy(_answer(await self.request(requests.get_policy(policy_id))))
-
-    async def dump_policies(self) -> list[Policy]:
-        """Every policy; those of sockets have directions above FWD. Raises DumpInterrupted, DecodeError."""
-        return [_read_policy(message) for message in await self.dump(requests.dump_policies())]
-
-    async def flush_policies(self, type_: int = PolicyType.MAIN) -> None:
-        """Delete every policy of a type."""
-        await self.request(requests.flush_policies(type_))
-
-
-def _answer(frame: Frame | None) -> Message:
-    if frame is None:
-        raise DecodeError("an acknowledgement without the answer")
-    return Message.parse(frame)
-
-
-def _read_sa(message: Message) -> SecurityAssociation:
-    return SecurityAssociation.decode(message.read(USERSA_INFO), message.attributes)
-
-
-def _read_policy(message: Message) -> Policy:
-    return Policy.decode(message.read(USERPOLICY_INFO), message.attributes)
-
-
-class XfrmSocket(SyncAPI):
+class XfrmSocket(SyncEndpoint[AsyncXfrmSocket]):
     """A request socket without an event loop; use it in `with`, outside of any running loop.
 
-    Arguments and errors are those of AsyncXfrmSocket.
+    Arguments, methods and errors are those of AsyncXfrmSocket.
     """
 
     def __init__(self, *, netns: str | None = None, timeout_s: float = 5.0) -> None:
-        self.asyncore: Final = open_sync(AsyncXfrmSocket(netns=netns, timeout_s=timeout_s))
+        super().__init__(AsyncXfrmSocket(netns=netns, timeout_s=timeout_s))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self, code: int = errno.ECONNRESET) -> None:
-        """Close it; a second time does nothing."""
-        self.asyncore.close(code)
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return run_sync(self.asyncore, work)
-
-    def request_many(self, items: Iterable[Request]) -> list[Outcome]:
-        """Ask for all of a list, mixed as it comes and in its order; one outcome each, also after refusals."""
-        return self._run(self.asyncore.request_many(items))
-
-    def request(self, item: Request) -> Frame | None:
-        """Ask for one thing; the kernel's answer where it has one. Raises KernelRefused."""
-        return self._run(self.asyncore.request(item))
-
-    def add_sa(self, sa: SecurityAssociation) -> None:
-        """Add an SA. Raises KernelRefused: EEXIST where its name is taken, ENOSYS without the algorithm."""
-        self._run(self.asyncore.add_sa(sa))
-
-    def update_sa(self, sa: SecurityAssociation) -> None:
-        """Update an SA; its key stays what it was. Raises KernelRefused: ESRCH where there is none."""
-        self._run(self.asyncore.update_sa(sa))
-
-    def delete_sa(self, sa_id: SaId) -> None:
-        """Delete an SA. Raises KernelRefused: ESRCH where there is none."""
-        self._run(self.asyncore.delete_sa(sa_id))
-
-    def get_sa(self, sa_id: SaId) -> SecurityAssociation:
-        """One SA. Raises KernelRefused: ESRCH where there is none."""
-        return self._run(self.asyncore.get_sa(sa_id))
-
-    def dump_sas(self) -> list[SecurityAssociation]:
-        """Every SA. Raises DumpInterrupted, DecodeError."""
-        return self._run(self.asyncore.dump_sas())
-
-    def flush_sas(self, protocol: int = Protocol.IPSEC_PROTO_ANY) -> None:
-        """Delete every SA of a protocol."""
-        self._run(self.asyncore.flush_sas(protocol))
-
-    def add_policy(self, policy: Policy) -> None:
-        """Add a policy. Raises KernelRefused: EEXIST where its name is taken."""
-        self._run(self.asyncore.add_policy(policy))
-
-    def update_policy(self, policy: Policy) -> None:
-        """Replace a policy, or add it. Raises KernelRefused."""
-        self._run(self.asyncore.update_policy(policy))
-
-    def delete_policy(self, policy_id: PolicyId) -> None:
-        """Delete a policy. Raises KernelRefused: ENOENT where there is none."""
-        self._run(self.asyncore.delete_policy(policy_id))
-
-    def get_policy(self, policy_id: PolicyId) -> Policy:
-        """One policy. Raises KernelRefused: ENOENT where there is none."""
-        return self._run(self.asyncore.get_policy(policy_id))
-
-    def dump_policies(self) -> list[Policy]:
-        """Every policy; those of sockets have directions above FWD. Raises DumpInterrupted, DecodeError."""
-        return self._run(self.asyncore.dump_policies())
-
-    def flush_policies(self, type_: int = PolicyType.MAIN) -> None:
-        """Delete every policy of a type."""
-        self._run(self.asyncore.flush_policies(type_))
-
-
-def run_sync(endpoint: XfrmEndpoint, work: Coroutine[Any, Any, T]) -> T:
-    """Do some work in the loop of `open_sync`. Raises what `check_usable` and the work raise."""
-    try:
-        endpoint.check_usable()  # before pyroute2 makes a new loop, which nobody would close
-    except (OSError, RuntimeError):
-        work.close()
-        raise
-    return endpoint.event_loop.run_until_complete(work)
-
-
-E = TypeVar("E", bound=XfrmEndpoint)
-
-
-def open_sync(endpoint: E) -> E:
-    """An endpoint with an event loop of its own, which its close() ends. Raises RuntimeError inside a running loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        endpoint.local.keep_event_loop = True
-        endpoint.status["event_loop"] = "new"
-        try:
-            endpoint.event_loop.run_until_complete(endpoint.setup_endpoint())
-        except OSError:
-            endpoint.close()
-            raise
-        return endpoint
-    raise RuntimeError("inside a running event loop use the asynchronous socket")
+    request_many = twin(AsyncXfrmSocket.request_many)
+    request = twin(AsyncXfrmSocket.request)
+    dump = twin(AsyncXfrmSocket.dump)
+    dump_frames = twin(AsyncXfrmSocket.dump_frames)
+    dump_entries = twin(AsyncXfrmSocket.dump_entries)
+    add_sa = twin(AsyncXfrmSocket.add_sa)
+    update_sa = twin(AsyncXfrmSocket.update_sa)
+    delete_sa = twin(AsyncXfrmSocket.delete_sa)
+    get_sa = twin(AsyncXfrmSocket.get_sa)
+    dump_sas = twin(AsyncXfrmSocket.dump_sas)
+    flush_sas = twin(AsyncXfrmSocket.flush_sas)
+    allocate_spi = twin(AsyncXfrmSocket.allocate_spi)
+    expire_sa = twin(AsyncXfrmSocket.expire_sa)
+    get_aevent = twin(AsyncXfrmSocket.get_aevent)
+    update_aevent = twin(AsyncXfrmSocket.update_aevent)
+    migrate = twin(AsyncXfrmSocket.migrate)
+    migrate_sa = twin(AsyncXfrmSocket.migrate_sa)
+    get_sad_info = twin(AsyncXfrmSocket.get_sad_info)
+    add_policy = twin(AsyncXfrmSocket.add_policy)
+    update_policy = twin(AsyncXfrmSocket.update_policy)
+    delete_policy = twin(AsyncXfrmSocket.delete_policy)
+    get_policy = twin(AsyncXfrmSocket.get_policy)
+    dump_policies = twin(AsyncXfrmSocket.dump_policies)
+    flush_policies = twin(AsyncXfrmSocket.flush_policies)
+    expire_policy = twin(AsyncXfrmSocket.expire_policy)
+    acquire = twin(AsyncXfrmSocket.acquire)
+    get_spd_info = twin(AsyncXfrmSocket.get_spd_info)
+    set_spd_thresholds = twin(AsyncXfrmSocket.set_spd_thresholds)
+    get_default = twin(AsyncXfrmSocket.get_default)
+    set_default = twin(AsyncXfrmSocket.set_default)

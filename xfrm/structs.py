@@ -1,15 +1,16 @@
 """The structs of include/uapi/linux/xfrm.h, one table each, names and fields as there.
 
-Each NamedTuple is the table and the record; each Layout below it is the codec, its size asserted. Keys are in none of
+Each Struct is the table and the record; each Layout below it is the codec, its size asserted. Keys are in none of
 these: struct xfrm_algo and its kin are split into a header (here) and the key that follows (`attributes`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from xfrm.constants import XFRM_INF
 from xfrm.layout import BE16, BE32, S32, U8, U16, U32, U64, InAddr, Layout, Name64
+from xfrm.named import Struct
 
 __all__ = [
     "ADDRESS",
@@ -62,13 +63,13 @@ __all__ = [
 ]
 
 
-class XfrmAddress(NamedTuple):
+class XfrmAddress(Struct):
     """xfrm_address_t: 16 octets, IPv4 in the first four."""
 
     octets: InAddr = b""
 
 
-class XfrmId(NamedTuple):
+class XfrmId(Struct):
     """struct xfrm_id: destination, SPI and protocol of an SA."""
 
     daddr: InAddr = b""
@@ -76,7 +77,7 @@ class XfrmId(NamedTuple):
     proto: U8 = 0
 
 
-class XfrmSelector(NamedTuple):
+class XfrmSelector(Struct):
     """struct xfrm_selector: prefixes, ports with masks, upper protocol, interface, user; `family` of both."""
 
     daddr: InAddr = b""
@@ -93,7 +94,7 @@ class XfrmSelector(NamedTuple):
     user: U32 = 0
 
 
-class XfrmLifetimeCfg(NamedTuple):
+class XfrmLifetimeCfg(Struct):
     """struct xfrm_lifetime_cfg: limits in octets and packets (XFRM_INF: none) and seconds (0: none)."""
 
     soft_byte_limit: U64 = XFRM_INF
@@ -106,7 +107,7 @@ class XfrmLifetimeCfg(NamedTuple):
     hard_use_expires_seconds: U64 = 0
 
 
-class XfrmLifetimeCur(NamedTuple):
+class XfrmLifetimeCur(Struct):
     """struct xfrm_lifetime_cur: octets and packets so far; seconds since the epoch of add and first use (0: never)."""
 
     bytes: U64 = 0
@@ -115,7 +116,7 @@ class XfrmLifetimeCur(NamedTuple):
     use_time: U64 = 0
 
 
-class XfrmStats(NamedTuple):
+class XfrmStats(Struct):
     """struct xfrm_stats: packets refused by the replay check and by integrity."""
 
     replay_window: U32 = 0
@@ -123,7 +124,7 @@ class XfrmStats(NamedTuple):
     integrity_failed: U32 = 0
 
 
-class XfrmReplayState(NamedTuple):
+class XfrmReplayState(Struct):
     """struct xfrm_replay_state: sequence numbers of windows up to 32 packets."""
 
     oseq: U32 = 0
@@ -131,7 +132,7 @@ class XfrmReplayState(NamedTuple):
     bitmap: U32 = 0
 
 
-class XfrmReplayStateEsn(NamedTuple):
+class XfrmReplayStateEsn(Struct):
     """struct xfrm_replay_state_esn without its bitmap: `bmp_len` words of 32 bits follow."""
 
     bmp_len: U32 = 0
@@ -142,14 +143,14 @@ class XfrmReplayStateEsn(NamedTuple):
     replay_window: U32 = 0
 
 
-class XfrmAlgo(NamedTuple):
+class XfrmAlgo(Struct):
     """struct xfrm_algo without its key: `alg_key_len` bits follow."""
 
     alg_name: Name64 = b""
     alg_key_len: U32 = 0
 
 
-class XfrmAlgoAuth(NamedTuple):
+class XfrmAlgoAuth(Struct):
     """struct xfrm_algo_auth without its key; `alg_trunc_len`: bits of the ICV."""
 
     alg_name: Name64 = b""
@@ -157,7 +158,7 @@ class XfrmAlgoAuth(NamedTuple):
     alg_trunc_len: U32 = 0
 
 
-class XfrmAlgoAead(NamedTuple):
+class XfrmAlgoAead(Struct):
     """struct xfrm_algo_aead without its key (salt included there); `alg_icv_len`: bits."""
 
     alg_name: Name64 = b""
@@ -165,14 +166,14 @@ class XfrmAlgoAead(NamedTuple):
     alg_icv_len: U32 = 0
 
 
-class XfrmMark(NamedTuple):
+class XfrmMark(Struct):
     """struct xfrm_mark: value and mask."""
 
     v: U32 = 0
     m: U32 = 0
 
 
-class XfrmEncapTmpl(NamedTuple):
+class XfrmEncapTmpl(Struct):
     """struct xfrm_encap_tmpl: UDP encapsulation of ESP (UDP_ENCAP_*), ports and original address."""
 
     encap_type: U16 = 0
@@ -181,7 +182,7 @@ class XfrmEncapTmpl(NamedTuple):
     encap_oa: InAddr = b""
 
 
-class XfrmUserTmpl(NamedTuple):
+class XfrmUserTmpl(Struct):
     """struct xfrm_user_tmpl: what SA a policy asks for; `optional` is `level use`."""
 
     id: XfrmId = XfrmId()
@@ -196,7 +197,7 @@ class XfrmUserTmpl(NamedTuple):
     calgos: U32 = 0
 
 
-class XfrmUsersaInfo(NamedTuple):
+class XfrmUsersaInfo(Struct):
     """struct xfrm_usersa_info: an SA, without its algorithms."""
 
     sel: XfrmSelector = XfrmSelector()
@@ -213,7 +214,7 @@ class XfrmUsersaInfo(NamedTuple):
     flags: U8 = 0
 
 
-class XfrmUsersaId(NamedTuple):
+class XfrmUsersaId(Struct):
     """struct xfrm_usersa_id: what names an SA (with XFRMA_MARK)."""
 
     daddr: InAddr = b""
@@ -222,13 +223,13 @@ class XfrmUsersaId(NamedTuple):
     proto: U8 = 0
 
 
-class XfrmUsersaFlush(NamedTuple):
+class XfrmUsersaFlush(Struct):
     """struct xfrm_usersa_flush: which protocol's SAs to remove."""
 
     proto: U8 = 0
 
 
-class XfrmUserpolicyInfo(NamedTuple):
+class XfrmUserpolicyInfo(Struct):
     """struct xfrm_userpolicy_info: a policy, without its templates; lower `priority` is looked at first."""
 
     sel: XfrmSelector = XfrmSelector()
@@ -242,7 +243,7 @@ class XfrmUserpolicyInfo(NamedTuple):
     share: U8 = 0
 
 
-class XfrmUserpolicyId(NamedTuple):
+class XfrmUserpolicyId(Struct):
     """struct xfrm_userpolicy_id: what names a policy, by `index` where that is not 0, else by selector."""
 
     sel: XfrmSelector = XfrmSelector()
@@ -250,7 +251,7 @@ class XfrmUserpolicyId(NamedTuple):
     dir: U8 = 0
 
 
-class XfrmUserpolicyType(NamedTuple):
+class XfrmUserpolicyType(Struct):
     """struct xfrm_userpolicy_type: main or sub policies."""
 
     type: U8 = 0
@@ -258,7 +259,7 @@ class XfrmUserpolicyType(NamedTuple):
     reserved2: U8 = 0
 
 
-class XfrmUserAcquire(NamedTuple):
+class XfrmUserAcquire(Struct):
     """struct xfrm_user_acquire: a policy matched and found no SA."""
 
     id: XfrmId = XfrmId()
@@ -271,14 +272,14 @@ class XfrmUserAcquire(NamedTuple):
     seq: U32 = 0
 
 
-class XfrmUserExpire(NamedTuple):
+class XfrmUserExpire(Struct):
     """struct xfrm_user_expire: an SA reached its soft or hard limit."""
 
     state: XfrmUsersaInfo = XfrmUsersaInfo()
     hard: U8 = 0
 
 
-class XfrmUserPolexpire(NamedTuple):
+class XfrmUserPolexpire(Struct):
     """struct xfrm_user_polexpire: a policy reached its soft or hard limit."""
 
     pol: XfrmUserpolicyInfo = XfrmUserpolicyInfo()

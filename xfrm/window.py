@@ -6,22 +6,22 @@ with the request's number; NLM_F_ACK on the last request alone therefore tells t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from xfrm.constants import MessageType, NetlinkControl, NetlinkFlag
 from xfrm.errors import DecodeError, KernelRefused, Overrun
-from xfrm.frame import Frame, frame, read_error
+from xfrm.frame import HEADER, Frame, read_error
 from xfrm.requests import Outcome, Request
 
 __all__ = ["MAX_WINDOW_COST", "MAX_WINDOW_OCTETS", "SequenceNumbers", "Window", "cut"]
 
-MAX_WINDOW_COST: Final = 64
+MAX_WINDOW_COST: Final = 128
 """Policies in a window; an SA costs two. sendmsg runs a whole window inside the kernel, and the event loop waits."""
 MAX_WINDOW_OCTETS: Final = 256 * 1024
 """Octets of a window, well under the send buffer: beyond that the kernel answers EMSGSIZE to the whole of it."""
-_COST: Final = {MessageType.XFRM_MSG_NEWSA: 2, MessageType.XFRM_MSG_UPDSA: 2}
-_HEADER_OCTETS: Final = 16
+_COST: Final[dict[int, int]] = {MessageType.XFRM_MSG_NEWSA: 2, MessageType.XFRM_MSG_UPDSA: 2}
+_ACK: Final = NetlinkFlag.NLM_F_ACK.value
 
 
 class SequenceNumbers:
@@ -41,20 +41,28 @@ class SequenceNumbers:
         return first
 
 
-def cut(requests: Sequence[Request]) -> Iterator[tuple[int, Sequence[Request]]]:
-    """The requests in windows within the limits (or of one request), each with the index of its first."""
-    start = cost = octets = 0
-    for index, request in enumerate(requests):
+def cut(requests: Iterable[Request]) -> Iterator[tuple[int, list[Request]]]:
+    """The requests in windows within the limits (or of one request), each with the index of its first.
+
+    A dump stands alone: its answer has an end of its own. No more is taken from `requests` than the next window needs.
+    """
+    first = cost = octets = 0
+    part: list[Request] = []
+    alone = False
+    for request in requests:
         request_cost = _COST.get(request.type, 1)
-        request_octets = len(request.body) + _HEADER_OCTETS
-        full = cost + request_cost > MAX_WINDOW_COST or octets + request_octets > MAX_WINDOW_OCTETS
-        if full and index > start:
-            yield start, requests[start:index]
-            start, cost, octets = index, 0, 0
+        request_octets = len(request.body) + HEADER.size
         cost += request_cost
         octets += request_octets
-    if start < len(requests):
-        yield start, requests[start:]
+        is_dump = request.is_dump
+        if part and (cost > MAX_WINDOW_COST or octets > MAX_WINDOW_OCTETS or alone or is_dump):
+            yield first, part
+            first += len(part)
+            part, cost, octets = [], request_cost, request_octets
+        alone = is_dump
+        part.append(request)
+    if part:
+        yield first, part
 
 
 class Window:
@@ -75,19 +83,22 @@ class Window:
         self._refusals: dict[int, KernelRefused] = {}
         self.replies: dict[int, Frame] = {}
         self.complete = False
-        last = len(requests) - 1
-        self.datagram: Final = b"".join(
-            [
-                frame(
-                    request.type,
-                    request.flags | NetlinkFlag.NLM_F_ACK.value if place == last else request.flags,
-                    self._first + place,
-                    port,
-                    request.body,
-                )
-                for place, request in enumerate(requests)
-            ]
-        )
+        self.datagram: Final = self._compose(port)
+
+    def _compose(self, port: int) -> bytes:
+        pack, number = HEADER.pack, self._first
+        parts: list[bytes] = []
+        for request in self._requests:
+            body = request.body
+            octets = len(body)
+            parts += (pack(HEADER.size + octets, request.type, request.flags, number, port), body)
+            if octets & 3:
+                parts.append(bytes(-octets & 3))
+            number += 1
+        last = self._requests[-1]
+        begun = 3 if len(last.body) & 3 else 2
+        parts[-begun] = pack(HEADER.size + len(last.body), last.type, last.flags | _ACK, number - 1, port)
+        return b"".join(parts)
 
     def feed(self, frames: Sequence[Frame]) -> None:
         """Take replies; those with numbers of no request of this window are late answers to others and are dropped.
@@ -119,4 +130,13 @@ class Window:
         """One for each request, in order. Only of a complete window: before that, silence does not mean success."""
         if not self.complete:
             raise RuntimeError("the window is not complete")
-        return [Outcome(request, self._refusals.get(place)) for place, request in enumerate(self._requests)]
+        if not self._refusals and not self.replies:
+            return [Outcome(request) for request in self._requests]
+        return [
+            Outcome(request, self._refusals.get(place), self._replies_to(place))
+            for place, request in enumerate(self._requests)
+        ]
+
+    def _replies_to(self, place: int) -> tuple[Frame, ...]:
+        reply = self.replies.get(place)
+        return () if reply is None else (reply,)

@@ -1,24 +1,32 @@
-"""The kernel's own IPsec as data path, over NETLINK_XFRM (`xfrm`). The one module of the agent that knows `xfrm`.
+"""The kernel's own IPsec as data path, over NETLINK_XFRM. With `kernel_forms` the only ones that know `xfrm`.
 
-What is ours is recognised by `OWN_REQIDS` and `OWN_PRIORITIES`: an SA by its reqid; a policy by its priority, a
-multicast destination and, where it has templates, their reqids. Nothing else is changed, nor reported as ours.
+Nothing is changed, nor reported as ours, that is not recognised as ours there.
 Kernel behaviour that this rests on was seen on Linux 6.1, 6.12 and 7.2.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from netaddr import IPAddress, IPNetwork
-
 from agent.clock import Clock
 from agent.datapath.carry import Refused, Step, There, carry_out
-from agent.datapath.kernel_names import KernelNames, names_of, transform_of
+from agent.datapath.kernel_forms import (
+    UnreadableError,
+    policy_id_of,
+    policy_of,
+    sa_id_of,
+    sa_of,
+    sad_entry_of,
+    sad_key_of,
+    spd_entry_of,
+    spd_key_of,
+)
+from agent.datapath.kernel_names import NotInKernelError
 from agent.datapath.port import (
     AddPolicy,
     AddSa,
@@ -35,264 +43,38 @@ from agent.datapath.port import (
 )
 from agent.datapath.probe import probe, unreachable
 from agent.errors import LocalError
-from agent.gsa.algorithms import Transform
 from agent.gsa.databases import (
-    OWN_PRIORITIES,
-    OWN_REQIDS,
-    Action,
     Databases,
-    PolicyDirection,
     SadEntry,
     SadKey,
-    SaUsage,
     SpdEntry,
     SpdKey,
-    Template,
 )
-from agent.gsa.flow import Flow
-from agent.gsa.sa import Mode, SecurityProtocol, Spi
-from agent.secret import Secret
-from xfrm import constants, events, requests
-from xfrm import policy as xfrm_policy
-from xfrm.address import Address, Prefix
-from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
+from xfrm import events, requests
+from xfrm.address import Address
 from xfrm.errors import EncodeError, KernelRefused, XfrmError
 from xfrm.monitor import AsyncXfrmMonitor
-from xfrm.replay import ReplayWindow
-from xfrm.selector import Selector
 from xfrm.socket import AsyncXfrmSocket
-from xfrm.state import SaId, SecurityAssociation
-from xfrm.values import Lifetime
+from xfrm.state import SecurityAssociation
 
 __all__ = ["KernelDataPath"]
 
-_BACKSTOP_GRACE_S: Final = 2
-"""How long the kernel keeps an SA that its owner should have removed: rounding, and the owner's own reaction."""
-_SOFT_SHARE: Final = 7 / 8
-"""The part of a limit on octets after which the kernel gives a hint."""
-
-_PROTOCOLS: Final = {SecurityProtocol.ESP: constants.Protocol.ESP, SecurityProtocol.AH: constants.Protocol.AH}
-_PROTOCOLS_BACK: Final[dict[int, SecurityProtocol]] = {number: mine for mine, number in _PROTOCOLS.items()}
-_MODES: Final = {Mode.TRANSPORT: constants.Mode.TRANSPORT, Mode.TUNNEL: constants.Mode.TUNNEL}
-_MODES_BACK: Final[dict[int, Mode]] = {number: mine for mine, number in _MODES.items()}
-_DIRECTIONS: Final = {PolicyDirection.IN: constants.Direction.IN, PolicyDirection.OUT: constants.Direction.OUT}
-_DIRECTIONS_BACK: Final[dict[int, PolicyDirection]] = {number: mine for mine, number in _DIRECTIONS.items()}
-_FAMILIES: Final = {4: constants.Family.AF_INET, 6: constants.Family.AF_INET6}
-_ICMP: Final = frozenset({1, 58})
-
-
-class _UnreadableError(Exception):
-    """What the kernel holds cannot be said by an entry of ours."""
-
-
-def _selector(flow: Flow) -> Selector:
-    def prefix(network: IPNetwork) -> Prefix:
-        return Prefix(Address.of(network.ip), network.prefixlen)
-
-    source_port = flow.icmp_type if flow.protocol in _ICMP else flow.source_port or None
-    return Selector(
-        prefix(flow.source),
-        prefix(flow.destination),
-        flow.protocol,
-        source_port=source_port,
-        destination_port=flow.destination_port or None,
-    )
-
-
-def _flow(selector: Selector | None) -> Flow:
-    """Raises _UnreadableError."""
-    if selector is None or selector.ifindex or selector.user:
-        raise _UnreadableError
-    if (selector.source_port_mask, selector.destination_port_mask) != (0xFFFF, 0xFFFF):
-        raise _UnreadableError
-    icmp = selector.protocol in _ICMP
-    # A flow has 0 for any port; the kernel also knows port 0 itself, and codes of ICMP.
-    if (selector.source_port == 0 and not icmp) or selector.destination_port == 0:
-        raise _UnreadableError
-    try:
-        return Flow(
-            IPNetwork(str(selector.source)),
-            IPNetwork(str(selector.destination)),
-            selector.protocol,
-            0 if icmp else selector.source_port or 0,
-            selector.destination_port or 0,
-            selector.source_port if icmp else None,
-        )
-    except ValueError:
-        raise _UnreadableError from None
-
-
-def _address(address: IPAddress | None, family: int) -> Address:
-    return Address.any(_FAMILIES[family]) if address is None else Address.of(address)
-
-
-def _own_address(address: Address) -> IPAddress | None:
-    return None if address.is_any else IPAddress(str(address))
-
-
-def _sa_id(key: SadKey) -> SaId:
-    return SaId(Address.of(key.destination), key.spi, _PROTOCOLS[key.protocol])
-
-
-def _policy_id(key: SpdKey) -> xfrm_policy.PolicyId:
-    return xfrm_policy.PolicyId(_selector(key.flow), _DIRECTIONS[key.direction])
-
-
-def _sa(entry: SadEntry, now: float) -> SecurityAssociation:
-    """The kernel's form of an SA. XFRMA_SA_DIR stays unset: one that has it serves one direction only."""
-    names = names_of(entry.transform)
-    key, integrity_key = Key(entry.cipher_key.reveal()), Key(entry.integrity_key.reveal())
-    octets = None if entry.lifetime_kilobytes is None else 1024 * entry.lifetime_kilobytes
-    seconds = None if entry.expires is None else max(0, math.ceil(entry.expires - now)) + _BACKSTOP_GRACE_S
-    return SecurityAssociation(
-        source=_address(entry.source, entry.selector.family),
-        destination=Address.of(entry.destination),
-        spi=entry.spi,
-        protocol=_PROTOCOLS[entry.protocol],
-        mode=_MODES[entry.mode],
-        reqid=entry.reqid,
-        aead=None if names.aead is None else AeadAlgorithm(names.aead, key, names.aead_icv_bits),
-        encryption=None if names.encryption is None else Algorithm(names.encryption, key),
-        integrity=None if names.integrity is None else AuthAlgorithm(names.integrity, integrity_key, names.icv_bits),
-        replay=ReplayWindow(entry.replay_window),
-        lifetime=Lifetime(
-            soft_bytes=None if octets is None else int(octets * _SOFT_SHARE), hard_bytes=octets, hard_add_s=seconds
-        ),
-        selector=_selector(entry.selector),
-    )
-
-
-def _transform(sa: SecurityAssociation) -> tuple[Transform, Secret, Secret]:
-    """Transform, cipher key, integrity key of a kernel's SA. Raises _UnreadableError."""
-    cipher = sa.aead or sa.encryption
-    cipher_key = Secret(b"" if cipher is None else cipher.key.reveal())
-    names = KernelNames(
-        aead=sa.aead.name if sa.aead else None,
-        aead_icv_bits=sa.aead.icv_bits if sa.aead else 0,
-        encryption=sa.encryption.name if sa.encryption else None,
-        integrity=sa.integrity.name if sa.integrity else None,
-        icv_bits=sa.integrity.icv_bits if sa.integrity else 0,
-    )
-    try:
-        transform = transform_of(names, len(cipher_key))
-    except KeyError:
-        raise _UnreadableError from None
-    return transform, cipher_key, Secret(sa.integrity.key.reveal() if sa.integrity else b"")
-
-
-def _sad_key(sa: SecurityAssociation) -> SadKey | None:
-    """The key of an SA of ours; None for one that is not: also a larval one without SPI, which is the kernel's own."""
-    protocol = _PROTOCOLS_BACK.get(sa.protocol)
-    if sa.reqid not in OWN_REQIDS or sa.mark is not None or protocol is None or not sa.spi:
-        return None
-    return SadKey(IPAddress(str(sa.destination)), Spi(sa.spi), protocol)
-
-
-def _sad_entry(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float) -> SadEntry:
-    """An SA of ours as the kernel has it. Raises _UnreadableError."""
-    if sa.flags or sa.extra_flags or sa.if_id or sa.direction is not None or sa.encapsulation or sa.replay.esn:
-        raise _UnreadableError
-    mode = _MODES_BACK.get(sa.mode)
-    if mode is None:
-        raise _UnreadableError
-    transform, cipher_key, integrity_key = _transform(sa)
-    expires = None
-    if sa.lifetime.hard_add_s is not None and sa.usage is not None:
-        expires = now + sa.usage.added_utc_s + sa.lifetime.hard_add_s - utc_s - _BACKSTOP_GRACE_S
-    return SadEntry(
-        destination=key.destination,
-        spi=key.spi,
-        protocol=key.protocol,
-        source=_own_address(sa.source),
-        mode=mode,
-        reqid=sa.reqid,
-        transform=transform,
-        cipher_key=cipher_key,
-        integrity_key=integrity_key,
-        selector=_flow(sa.selector),
-        replay_window=sa.replay.packets,
-        expires=expires,
-        lifetime_kilobytes=None if sa.lifetime.hard_bytes is None else sa.lifetime.hard_bytes // 1024,
-        usage=None if sa.usage is None else SaUsage(sa.usage.octets, sa.usage.packets),
-    )
-
-
-def _policy(entry: SpdEntry) -> xfrm_policy.Policy:
-    """The kernel's form of a policy. It has no lifetime: the kernel would remove it and fail open."""
-    templates: tuple[xfrm_policy.Template, ...] = ()
-    if (template := entry.template) is not None:
-        family = entry.flow.family
-        templates = (
-            xfrm_policy.Template(
-                _address(template.source, family),
-                _address(template.destination, family),
-                _PROTOCOLS[template.protocol],
-                _MODES[template.mode],
-                template.spi or 0,
-                template.reqid,
-            ),
-        )
-    return xfrm_policy.Policy(
-        _selector(entry.flow),
-        _DIRECTIONS[entry.direction],
-        constants.Action.BLOCK if entry.action is Action.DISCARD else constants.Action.ALLOW,
-        entry.priority,
-        templates,
-    )
-
-
-def _spd_key(policy: xfrm_policy.Policy) -> SpdKey | None:
-    """The key of a policy of ours; None for one that is not."""
-    direction = _DIRECTIONS_BACK.get(policy.direction)
-    if direction is None or policy.priority not in OWN_PRIORITIES or policy.type != constants.PolicyType.MAIN:
-        return None
-    if policy.mark is not None or policy.if_id or not policy.selector.destination.address.is_multicast:
-        return None
-    if any(template.reqid not in OWN_REQIDS for template in policy.templates):
-        return None
-    try:
-        return SpdKey(direction, _flow(policy.selector))
-    except _UnreadableError:
-        return None
-
-
-def _spd_entry(policy: xfrm_policy.Policy, key: SpdKey) -> SpdEntry:
-    """A policy of ours as the kernel has it. Raises _UnreadableError."""
-    if policy.lifetime != Lifetime() or len(policy.templates) > 1:
-        raise _UnreadableError
-    if policy.action != constants.Action.ALLOW:
-        if policy.templates:
-            raise _UnreadableError
-        return SpdEntry(key.direction, key.flow, Action.DISCARD, policy.priority)
-    if not policy.templates:
-        return SpdEntry(key.direction, key.flow, Action.BYPASS, policy.priority)
-    (template,) = policy.templates
-    protocol, mode = _PROTOCOLS_BACK.get(template.protocol), _MODES_BACK.get(template.mode)
-    if protocol is None or mode is None or template.optional:
-        raise _UnreadableError
-    mine = Template(
-        protocol,
-        mode,
-        template.reqid,
-        _own_address(template.source),
-        _own_address(template.destination),
-        Spi(template.spi) if template.spi else None,
-    )
-    return SpdEntry(key.direction, key.flow, Action.PROTECT, policy.priority, mine)
+_AT_A_TIME: Final = 64
+"""SAs read between two turns of the event loop."""
 
 
 def _request(step: Step, now: float) -> requests.Request:
-    """The request of a step. Raises EncodeError."""
+    """The request of a step. Raises EncodeError, NotInKernelError."""
     match step:
         case AddSa(entry):
-            return requests.add_sa(_sa(entry, now))
+            return requests.add_sa(sa_of(entry, now))
         case DeleteSa(key):
-            return requests.delete_sa(_sa_id(key))
+            return requests.delete_sa(sa_id_of(key))
         case AddPolicy(policy):
-            return requests.add_policy(_policy(policy))
+            return requests.add_policy(policy_of(policy))
         case UpdatePolicy(policy):
-            return requests.update_policy(_policy(policy))
-    return requests.delete_policy(_policy_id(step.key))
+            return requests.update_policy(policy_of(policy))
+    return requests.delete_policy(policy_id_of(step.key))
 
 
 class _KernelLink:
@@ -305,15 +87,21 @@ class _KernelLink:
     async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
         """All steps, in windows; what cannot be written down is refused here."""
         answers: list[Refused | None] = [None] * len(steps)
-        wanted: dict[int, requests.Request] = {}
-        for index, step in enumerate(steps):
-            try:
-                wanted[index] = _request(step, self._clock.monotonic())
-            except EncodeError as error:
-                answers[index] = Refused(errno.EINVAL, str(error))
+        drawn: list[int] = []
+
+        def draw() -> Iterator[requests.Request]:
+            for index, step in enumerate(steps):
+                try:
+                    request = _request(step, self._clock.monotonic())
+                except (EncodeError, NotInKernelError) as error:
+                    answers[index] = Refused(errno.EINVAL, str(error))
+                else:
+                    drawn.append(index)
+                    yield request
+
         with _reachable():
-            outcomes = await self._socket.request_many(wanted.values())
-        for index, outcome in zip(wanted, outcomes, strict=True):
+            outcomes = await self._socket.request_many(draw())
+        for index, outcome in zip(drawn, outcomes, strict=True):
             if outcome.refusal is not None:
                 answers[index] = Refused(outcome.refusal.errno, outcome.refusal.extack)
         return answers
@@ -323,22 +111,22 @@ class _KernelLink:
         with _reachable():
             try:
                 if isinstance(key, SadKey):
-                    return self._read_sa(key, await self._socket.get_sa(_sa_id(key)))
-                policy = await self._socket.get_policy(_policy_id(key))
-                return _spd_entry(policy, key) if _spd_key(policy) == key else There.FOREIGN
+                    return self._read_sa(key, await self._socket.get_sa(sa_id_of(key)))
+                policy = await self._socket.get_policy(policy_id_of(key))
+                return spd_entry_of(policy, key) if spd_key_of(policy) == key else There.FOREIGN
             except KernelRefused as refusal:
                 if refusal.errno in (errno.ESRCH, errno.ENOENT):
                     return There.NOTHING
                 raise
-            except _UnreadableError:
+            except UnreadableError:
                 return There.FOREIGN
 
     def _read_sa(self, key: SadKey, sa: SecurityAssociation) -> SadEntry | There:
-        if _sad_key(sa) != key:
+        if sad_key_of(sa) != key:
             return There.FOREIGN
         if sa.aead is None and sa.encryption is None and sa.integrity is None:
             return There.LARVAL
-        return _sad_entry(sa, key, self._clock.monotonic(), self._clock.utc().timestamp())
+        return sad_entry_of(sa, key, self._clock.monotonic(), self._clock.utc().timestamp())
 
 
 @contextmanager
@@ -390,17 +178,19 @@ class KernelDataPath:
             sas, policies = await self._socket.dump_sas(), await self._socket.dump_policies()
         now, utc_s = self._clock.monotonic(), self._clock.utc().timestamp()
         sad, spd, unreadable = [], [], list[SadKey | SpdKey]()
-        for sa in sas:
-            if (sad_key := _sad_key(sa)) is not None:
+        for number, sa in enumerate(sas):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)  # the event loop has its turn, however many there are
+            if (sad_key := sad_key_of(sa)) is not None:
                 try:
-                    sad.append(_sad_entry(sa, sad_key, now, utc_s))
-                except _UnreadableError:
+                    sad.append(sad_entry_of(sa, sad_key, now, utc_s))
+                except UnreadableError:
                     unreadable.append(sad_key)
         for policy in policies:
-            if (spd_key := _spd_key(policy)) is not None:
+            if (spd_key := spd_key_of(policy)) is not None:
                 try:
-                    spd.append(_spd_entry(policy, spd_key))
-                except _UnreadableError:
+                    spd.append(spd_entry_of(policy, spd_key))
+                except UnreadableError:
                     unreadable.append(spd_key)
         return Databases.of(sad, spd, unreadable)
 
@@ -421,11 +211,11 @@ def _event(event: events.Event, own_port: int) -> DataPathEvent | None:
     match event:
         case events.Overrun():
             return Overrun()
-        case events.Expire(sa, hard) if (key := _sad_key(sa)) is not None:
+        case events.Expire(sa, hard) if (key := sad_key_of(sa)) is not None:
             return SaExpired(key, hard)
-        case events.Acquire(policy=policy) if (policy_key := _spd_key(policy)) is not None and policy.templates:
+        case events.Acquire(policy=policy) if (policy_key := spd_key_of(policy)) is not None and policy.templates:
             return FirstPacket(policy_key.flow, policy.templates[0].reqid)
-        case events.PolicyExpire(policy) if _spd_key(policy) is not None:
+        case events.PolicyExpire(policy) if spd_key_of(policy) is not None:
             return ChangedByOthers("a policy of ours expired")
         case events.SaFlush(origin=origin) | events.PolicyFlush(origin=origin) if origin.port != own_port:
             return ChangedByOthers("another program flushed SAs or policies")

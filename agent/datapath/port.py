@@ -144,7 +144,7 @@ DataPathEvent = SaExpired | FirstPacket | ChangedByOthers | Overrun
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this data path can do: ESP by IP version, and the transforms it has."""
+    """What this data path can do: ESP by IP version, and the transforms of ESP and AH that it has."""
 
     esp: frozenset[int]
     transforms: frozenset[Transform]

@@ -13,6 +13,7 @@ from netaddr import IPAddress
 
 from agent.datapath import kernel
 from agent.datapath.kernel import KernelDataPath
+from agent.datapath.kernel_names import KERNEL_TRANSFORMS
 from agent.datapath.port import (
     AddPolicy,
     AddSa,
@@ -26,7 +27,7 @@ from agent.datapath.port import (
     UpdatePolicy,
 )
 from agent.errors import LocalError
-from agent.gsa.algorithms import TRANSFORMS, Transform
+from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SaUsage, SpdEntry, Template
 from agent.gsa.flow import Flow
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
@@ -216,21 +217,52 @@ def test_what_was_applied_is_read_back(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("OWN-06")
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+@pytest.mark.parametrize("transform", KERNEL_TRANSFORMS, ids=str)
 def test_every_transform_survives(bench: Bench, transform: Transform) -> None:
-    esp = transform.cipher is not None
     entry = replace(
         SA,
-        protocol=SecurityProtocol.ESP if esp else SecurityProtocol.AH,
+        protocol=SecurityProtocol.of(transform),
         transform=transform,
         cipher_key=Secret(b"\x5a" * transform.cipher_key_octets),
         integrity_key=Secret(b"\xa5" * transform.integrity_key_octets),
     )
     assert bench.apply(AddSa(entry)) == [""]
     (sa,) = bench.socket.sas.values()
-    assert sa.extra_flags == 0
+    assert (sa.flags & ~constants.SaFlag.XFRM_STATE_ALIGN4, sa.extra_flags) == (0, 0)
     assert bench.current() == Databases.of([entry], [])
     assert bench.current() != Databases.of([replace(entry, reqid=REQID + 1)], [])
+
+
+def ah(transform: str, destination: str = "239.1.1.1") -> SadEntry:
+    chosen = Transform.parse(transform)
+    return replace(
+        SA,
+        destination=IPAddress(destination),
+        selector=Flow.parse(destination),
+        source=None,
+        protocol=SecurityProtocol.AH,
+        transform=chosen,
+        cipher_key=Secret(b""),
+        integrity_key=Secret(b"\xa5" * chosen.integrity_key_octets),
+    )
+
+
+@pytest.mark.requirement("AH-3.3-01")
+def test_ah_over_ipv4_is_padded_to_32_bits_and_over_ipv6_to_64(bench: Bench) -> None:
+    """The kernel pads both to 64 unless told otherwise, which no other implementation expects."""
+    four, six = ah("hmac-sha2-256"), ah("hmac-sha2-256", "ff3e::1")
+    assert bench.apply(AddSa(four), AddSa(six)) == ["", ""]
+    assert {sa.destination.family: sa.flags for sa in bench.socket.sas.values()} == {
+        constants.Family.AF_INET: constants.SaFlag.XFRM_STATE_ALIGN4,
+        constants.Family.AF_INET6: 0,
+    }
+    assert bench.current() == Databases.of([four, six], [])
+
+
+def test_what_no_kernel_has_is_refused_with_its_name(bench: Bench) -> None:
+    (refusal,) = bench.apply(AddSa(ah("aes-128-gmac")))
+    assert "no Linux kernel has aes-128-gmac" in refusal
+    assert bench.current() == Databases()
 
 
 @pytest.mark.requirement("OWN-05")

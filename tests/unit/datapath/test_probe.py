@@ -9,10 +9,12 @@ from agent.datapath.carry import Refused, Step, There
 from agent.datapath.port import AddSa, DeleteSa
 from agent.datapath.probe import probe, unreachable
 from agent.errors import LocalError
-from agent.gsa.algorithms import TRANSFORMS, Transform
+from agent.gsa.algorithms import TRANSFORMS, Cipher, Integrity, Transform
 from agent.gsa.databases import OWN_REQIDS, SadEntry, SadKey, SpdEntry, SpdKey
+from agent.gsa.sa import SecurityProtocol
 
-ESP = [transform for transform in TRANSFORMS if transform.cipher is not None]
+ESP = {transform for transform in TRANSFORMS if transform.cipher is not None}
+AH = {transform for transform in TRANSFORMS if transform.cipher is None}
 GCM = Transform.parse("aes-gcm-16-128")
 
 
@@ -42,11 +44,14 @@ class FakeLink:
         raise NotImplementedError
 
 
-def test_every_transform_is_tried_as_ours_and_taken_out() -> None:
+def test_every_algorithm_is_tried_as_ours_and_taken_out() -> None:
     link = FakeLink(lambda entry: None)
     capabilities = asyncio.run(probe(link))
     assert capabilities.esp == {4, 6}
-    assert capabilities.transforms == set(ESP)
+    assert capabilities.transforms == set(TRANSFORMS)
+    assert {entry.transform.cipher for entry in link.tried} == {None, *Cipher}
+    assert {entry.transform.integrity for entry in link.tried} == {None, *Integrity}
+    assert len(link.tried) < 40
     assert link.there == set()
     assert all(entry.reqid in OWN_REQIDS for entry in link.tried)
     assert len({entry.key for entry in link.tried}) == len(link.tried)
@@ -59,12 +64,21 @@ def test_what_a_killed_probe_left_is_not_in_the_way_of_the_next() -> None:
     asyncio.run(probe(link))
     first = [entry.key for entry in link.tried]
     left = FakeLink(lambda entry: errno.EEXIST if entry.key in first else None)
-    assert asyncio.run(probe(left)).transforms == set(ESP)
+    assert asyncio.run(probe(left)).transforms == set(TRANSFORMS)
 
 
 def test_what_is_refused_is_not_there() -> None:
     link = FakeLink(lambda entry: None if entry.transform == GCM else errno.ENOSYS)
-    assert asyncio.run(probe(link)).transforms == {GCM}
+    found = asyncio.run(probe(link)).transforms
+    assert sorted(map(str, found)) == ["aes-gcm-16-128", "aes-gcm-16-192", "aes-gcm-16-256"]
+    no_xcbc = FakeLink(lambda entry: errno.ENOSYS if entry.transform.integrity is Integrity.AES_XCBC else None)
+    found = asyncio.run(probe(no_xcbc)).transforms
+    assert found == {transform for transform in TRANSFORMS if transform.integrity is not Integrity.AES_XCBC}
+
+
+def test_a_kernel_may_lack_ah() -> None:
+    link = FakeLink(lambda entry: errno.EPROTONOSUPPORT if entry.protocol is SecurityProtocol.AH else None)
+    assert asyncio.run(probe(link)).transforms == ESP
 
 
 def test_one_ip_version_may_lack_esp() -> None:
@@ -73,7 +87,7 @@ def test_one_ip_version_may_lack_esp() -> None:
     only6 = FakeLink(lambda entry: errno.EPROTONOSUPPORT if entry.destination.version == 4 else None)
     capabilities = asyncio.run(probe(only6))
     assert capabilities.esp == {6}
-    assert capabilities.transforms == set(ESP)
+    assert capabilities.transforms == ESP | AH
 
 
 @pytest.mark.parametrize(

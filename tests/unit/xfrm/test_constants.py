@@ -7,7 +7,22 @@ from pathlib import Path
 import pytest
 
 from xfrm import constants
-from xfrm.constants import AttributeType, Group, MessageType, Mode, Protocol, SaFlag, known, name_of, word_of
+from xfrm.constants import (
+    AeFlag,
+    AttributeType,
+    DefaultAction,
+    Group,
+    MessageType,
+    Mode,
+    OffloadFlag,
+    Protocol,
+    SadAttributeType,
+    SaFlag,
+    SpdAttributeType,
+    known,
+    name_of,
+    word_of,
+)
 
 HEADER = Path("/usr/include/linux/xfrm.h")
 
@@ -44,9 +59,21 @@ def test_names_that_the_header_has_are_numbered_as_there() -> None:
 
 def test_every_message_and_attribute_of_the_header_is_named() -> None:
     header = header_numbers()
-    for prefix, enumeration in (("XFRM_MSG_", MessageType), ("XFRMA_", AttributeType), ("XFRMNLGRP_", Group)):
-        skip = ("XFRMA_SAD", "XFRMA_SPD", "XFRMA_REPLAY_ESN_MAX", "XFRM_MSG_BASE", "XFRMNLGRP_NONE")
-        wanted = {name for name in header if name.startswith(prefix) and not name.startswith(skip)}
+    tables = {
+        "XFRM_MSG_": MessageType,
+        "XFRMA_": AttributeType,
+        "XFRMNLGRP_": Group,
+        "XFRMA_SAD_": SadAttributeType,
+        "XFRMA_SPD_": SpdAttributeType,
+        "XFRM_AE_": AeFlag,
+        "XFRM_USERPOLICY_": DefaultAction,
+        "XFRM_OFFLOAD_": OffloadFlag,
+    }
+    for prefix, enumeration in tables.items():
+        skip = {"XFRMA_REPLAY_ESN_MAX", "XFRM_MSG_BASE", "XFRMNLGRP_NONE", "XFRM_AE_UNSPEC"}
+        if enumeration is AttributeType:
+            skip |= {name for name in header if name.startswith(("XFRMA_SAD_", "XFRMA_SPD_"))}
+        wanted = {name for name in header if name.startswith(prefix)} - skip
         assert wanted <= set(enumeration.__members__)
 
 
@@ -69,3 +96,27 @@ def test_unknown_values_stay_ints_and_print_as_such() -> None:
 
 def test_flags_are_bits() -> None:
     assert SaFlag.XFRM_STATE_ESN | SaFlag.XFRM_STATE_ICMP == 144
+
+
+def test_numbers_younger_than_the_header() -> None:
+    """As include/uapi/linux/xfrm.h of Linux 7.2 has them."""
+    assert MessageType["XFRM_MSG_MIGRATE_STATE"].value == 0x29
+    young = [name for name, number in AttributeType.__members__.items() if number > AttributeType.XFRMA_MTIMER_THRESH]
+    assert young == [
+        "XFRMA_SA_DIR",
+        "XFRMA_NAT_KEEPALIVE_INTERVAL",
+        "XFRMA_SA_PCPU",
+        "XFRMA_IPTFS_DROP_TIME",
+        "XFRMA_IPTFS_REORDER_WINDOW",
+        "XFRMA_IPTFS_DONT_FRAG",
+        "XFRMA_IPTFS_INIT_DELAY",
+        "XFRMA_IPTFS_MAX_QSIZE",
+        "XFRMA_IPTFS_PKT_SIZE",
+    ]
+    assert [AttributeType[name].value for name in young] == list(range(33, 42))
+
+
+def test_constants_of_security_contexts() -> None:
+    header = header_numbers()
+    assert header["XFRM_SC_ALG_SELINUX"] == constants.XFRM_SC_ALG_SELINUX
+    assert header["XFRM_SC_DOI_LSM"] == constants.XFRM_SC_DOI_LSM

@@ -13,8 +13,8 @@ MULTI = int(NetlinkFlag.NLM_F_MULTI)
 INTR = int(NetlinkFlag.NLM_F_DUMP_INTR)
 
 
-def dump() -> Dump:
-    return Dump(requests.dump_policies(), SequenceNumbers(5), port=4711)
+def dump() -> Dump[Frame]:
+    return Dump(requests.dump_policies(), SequenceNumbers(5), lambda frame: frame, port=4711)
 
 
 def part(body: bytes, flags: int = MULTI, number: int = 5) -> Frame:
@@ -38,7 +38,7 @@ def test_parts_are_put_together_until_the_end() -> None:
     going.feed([part(b"3"), done()])
     assert going.complete
     assert not going.interrupted
-    assert [frame.body for frame in going.frames] == [b"1", b"2", b"3"]
+    assert [frame.body for frame in going.entries] == [b"1", b"2", b"3"]
 
 
 @pytest.mark.parametrize("at", ["part", "end"])
@@ -52,7 +52,7 @@ def test_an_interruption_is_noticed_wherever_it_is_told(at: str) -> None:
 def test_parts_of_others_are_dropped() -> None:
     going = dump()
     going.feed([part(b"1", number=4), Frame(NetlinkControl.NLMSG_NOOP, INTR, 5, 0, b""), done()])
-    assert (going.frames, going.interrupted) == ([], False)
+    assert (going.entries, going.interrupted) == ([], False)
 
 
 def test_a_refused_dump() -> None:
@@ -73,3 +73,18 @@ def test_lost_parts_and_a_broken_end() -> None:
         dump().feed([Frame(NetlinkControl.NLMSG_OVERRUN, 0, 0, 0, b"")])
     with pytest.raises(DecodeError):
         dump().feed([Frame(NetlinkControl.NLMSG_DONE, MULTI, 5, 0, b"\0")])
+
+
+def test_what_cannot_be_read_is_told_at_the_end_and_the_rest_is_taken() -> None:
+    def read(frame: Frame) -> bytes:
+        if frame.body == b"2":
+            raise DecodeError("no such thing")
+        return frame.body
+
+    going = Dump(requests.dump_policies(), SequenceNumbers(5), read)
+    going.feed([part(b"1"), part(b"2"), part(b"3")])
+    assert not going.complete
+    going.feed([done()])
+    assert going.complete
+    assert str(going.unreadable) == "no such thing (at octet 0)"
+    assert going.entries == [b"1"]

@@ -1,29 +1,50 @@
 import pytest
 
 from xfrm import attributes as rows
-from xfrm import structs
+from xfrm import control_structs, structs
 from xfrm.address import Address
+from xfrm.aevent import Aevent
 from xfrm.algorithms import AeadAlgorithm, Key
-from xfrm.constants import Action, Direction, Family, MessageType, Mode, PolicyType, Protocol
+from xfrm.constants import (
+    Action,
+    AeFlag,
+    DefaultAction,
+    Direction,
+    Family,
+    MessageType,
+    Mode,
+    PolicyType,
+    Protocol,
+    SaDirection,
+)
 from xfrm.events import (
     Acquire,
+    AeventReport,
     Change,
+    DefaultChange,
     Event,
     Expire,
+    Mapping,
     Origin,
     PolicyChange,
     PolicyExpire,
     PolicyFlush,
+    PolicyMigrated,
+    Report,
     SaChange,
     SaFlush,
+    SaMigrated,
     Unknown,
     read_event,
 )
 from xfrm.frame import Frame
+from xfrm.info import DefaultPolicy
+from xfrm.migration import KmAddress, Migration, MigrationStep, SaMigration
 from xfrm.policy import Policy, Template
+from xfrm.replay import SequenceState
 from xfrm.selector import Selector
 from xfrm.state import SaId, SecurityAssociation
-from xfrm.values import Mark
+from xfrm.values import Mark, Usage
 
 GROUP = Address.of("239.1.1.1")
 SENDER = Address.of("10.9.0.1")
@@ -148,8 +169,63 @@ def test_flushes() -> None:
 
 
 def test_what_is_not_known_or_does_not_parse_is_reported() -> None:
-    assert event(MessageType.XFRM_MSG_MIGRATE, bytes(9)) == Unknown(0x21, "no event of this library")
+    assert event(MessageType.XFRM_MSG_GETAE, bytes(48)) == Unknown(0x1F, "no event of this library")
     broken = event(MessageType.XFRM_MSG_NEWSA, SA.encode()[:100])
     assert isinstance(broken, Unknown)
     assert "XFRM_MSG_NEWSA has at least 224 octets" in broken.reason
     assert isinstance(event(MessageType.XFRM_MSG_NEWPOLICY, bytes(168)), Unknown)
+
+
+def test_an_acquire_of_one_cpu_says_which() -> None:
+    got = acquire(TMPL + rows.SA_PCPU.encode(2) + rows.SA_DIR.encode(2))
+    assert isinstance(got, Acquire)
+    assert (got.cpu, got.direction) == (2, SaDirection.OUT)
+
+
+def test_counters() -> None:
+    aevent = Aevent(SA.id, SENDER, 6, AeFlag.XFRM_AE_CR, SequenceState(9, 8), None, Usage(100, 2))
+    assert event(MessageType.XFRM_MSG_NEWAE, aevent.encode()) == AeventReport(aevent, ORIGIN)
+
+
+@pytest.mark.parametrize("care_of", [None, Address.of("fd00::9")])
+def test_a_packet_that_mobile_ipv6_refused(care_of: Address | None) -> None:
+    selector = Selector.of("fd00::1", "fd00::2", 135)
+    body = control_structs.USER_REPORT.pack(
+        control_structs.XfrmUserReport(Protocol.IPPROTO_DSTOPTS, selector.to_uapi())
+    )
+    if care_of is not None:
+        body += rows.COADDR.encode(structs.XfrmAddress(care_of.octets))
+    assert event(MessageType.XFRM_MSG_REPORT, body) == Report(Protocol.IPPROTO_DSTOPTS, selector, care_of)
+
+
+def test_migrations() -> None:
+    step = MigrationStep(SENDER, GROUP, Address.of("10.9.0.2"), GROUP, reqid=6)
+    migration = Migration(SELECTOR, Direction.OUT, (step,), km_address=KmAddress(SENDER, GROUP))
+    assert event(MessageType.XFRM_MSG_MIGRATE, migration.encode()) == PolicyMigrated(migration)
+    of_one = SaMigration(SA.id, Address.of("10.9.0.2"), GROUP, 6)
+    assert event(MessageType.XFRM_MSG_MIGRATE_STATE, of_one.encode()) == SaMigrated(of_one, ORIGIN)
+
+
+def test_a_mapping() -> None:
+    new_source = Address.of("10.9.0.9")
+    record = control_structs.XfrmUserMapping(
+        SA.id.to_uapi(), 6, SENDER.octets, new_source.octets, old_sport=4500, new_sport=1234
+    )
+    body = control_structs.USER_MAPPING.pack(record)
+    expected = Mapping(SA.id, 6, SENDER, 4500, new_source, 1234)
+    assert event(MessageType.XFRM_MSG_MAPPING, body) == expected
+
+
+def test_the_default_policy_changed() -> None:
+    default = DefaultPolicy(outbound=DefaultAction.BLOCK)
+    assert event(MessageType.XFRM_MSG_GETDEFAULT, default.encode()) == DefaultChange(default, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    ["NEWAE", "REPORT", "MIGRATE", "MIGRATE_STATE", "MAPPING", "GETDEFAULT"],
+)
+def test_a_short_event_says_so(type_: str) -> None:
+    got = event(MessageType[f"XFRM_MSG_{type_}"], b"\x01")
+    assert isinstance(got, Unknown)
+    assert "octets, not 1" in got.reason

@@ -80,7 +80,7 @@ def test_a_wrong_type_is_an_encode_error() -> None:
 
 def test_the_uapis_size_is_demanded() -> None:
     with pytest.raises(TypeError, match="comes out with 32 octets, the uapi has 30"):
-        Layout(Outer, size=30, name="outer")
+        _ = Layout(Outer, size=30, name="outer").rows
 
 
 class Bare(NamedTuple):
@@ -94,7 +94,7 @@ class Odd(NamedTuple):
 @pytest.mark.parametrize("record", [Bare, Odd])
 def test_a_field_without_a_uapi_type_is_refused(record: type[Bare | Odd]) -> None:
     with pytest.raises(TypeError, match="field number has no uapi type"):
-        Layout(record, size=4, name="bare")
+        Layout(record, size=4, name="bare").unpack(bytes(4))
 
 
 class Short(NamedTuple):
@@ -104,3 +104,44 @@ class Short(NamedTuple):
 
 def test_repr_names_the_struct() -> None:
     assert repr(Layout(Short, size=8, name="short")) == "<Layout of struct short, 8 octets>"
+
+
+def test_what_is_looked_up_before_the_first_use_works_after_it() -> None:
+    layout = Layout(Outer, size=32, name="outer")
+    pack, unpack = layout.pack, layout.unpack
+    assert layout.unpack(layout.pack(Outer(tag=3))) == unpack(pack(Outer(tag=3))) == Outer(tag=3)
+
+
+class Wide(NamedTuple):
+    inner: Inner = Inner()
+    port: BE16 = 0
+    rest: Inner = Inner()
+    address: InAddr = b""
+
+
+WIDE = Layout(Wide, size=36, name="wide")
+
+
+def test_a_packer_takes_values_one_by_one() -> None:
+    record = Wide(Inner(0x01020304, 50), 0x0506, Inner(7, 8), b"\x09")
+    assert WIDE.packer()(0x01020304, 50, 0x0506, 7, 8, b"\x09") == WIDE.pack(record)
+
+
+def test_a_packer_takes_structs_whole_or_leaves_them_out() -> None:
+    packed = Layout(Inner, size=8, name="inner").pack(Inner(0x01020304, 50))
+    wanted = WIDE.pack(Wide(Inner(0x01020304, 50), 5, Inner(), b"\x09"))
+    assert WIDE.packer(octets=("inner",), zeros=("rest",))(packed, 5, b"\x09") == wanted
+    assert WIDE.packer(octets=("inner",), zeros=("rest",))(b"", 5, b"\x09") == WIDE.pack(Wide(port=5, address=b"\x09"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((bytes(9), 5, b""), "struct wide: inner is longer than 8 octets"),
+        ((b"", 65536, b""), "struct wide: port does not fit a number of 16 bits"),
+        ((b"", 5, 6), "struct wide: address does not fit 16 octets"),
+    ],
+)
+def test_a_packer_names_the_field_that_does_not_fit(values: tuple[object, ...], words: str) -> None:
+    with pytest.raises(EncodeError, match=words):
+        WIDE.packer(octets=("inner",), zeros=("rest",))(*values)

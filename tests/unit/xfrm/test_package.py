@@ -10,7 +10,7 @@ import pytest
 import xfrm
 
 ROOT = Path(xfrm.__file__).parent
-SOCKETS = {"nl", "socket", "monitor"}
+SOCKETS = {"nl", "endpoint"}
 
 
 def imports(path: Path) -> set[str]:

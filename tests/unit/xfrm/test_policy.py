@@ -7,7 +7,7 @@ from xfrm.errors import DecodeError, EncodeError
 from xfrm.policy import ALL_ALGORITHMS, Policy, PolicyId, Template
 from xfrm.selector import Selector
 from xfrm.structs import USER_TMPL, USERPOLICY_ID, USERPOLICY_INFO, XfrmLifetimeCur
-from xfrm.values import Lifetime, Mark, Usage
+from xfrm.values import Lifetime, Mark, Offload, SecurityContext, Usage
 
 GROUP = Address.of("239.1.1.1")
 SELECTOR = Selector.of("10.0.0.1", "239.1.1.1")
@@ -119,3 +119,30 @@ def test_text() -> None:
 def test_an_address_family_that_xfrm_does_not_have() -> None:
     with pytest.raises(DecodeError):
         Policy.decode(USERPOLICY_INFO.unpack(bytes(168)), AttributeSet())
+
+
+LABELLED = Policy(
+    SELECTOR,
+    Direction.OUT,
+    type=PolicyType.SUB,
+    mark=Mark(1, 2),
+    if_id=3,
+    offload=Offload(4, 4),
+    security_context=SecurityContext(b"system_u:object_r:ipsec_spd_t:s0"),
+    flags=PolicyFlag.XFRM_POLICY_CPU_ACQUIRE,
+)
+
+
+def test_offload_and_label_are_part_of_a_policy_and_the_label_of_its_name() -> None:
+    assert read_back(LABELLED).configuration() == LABELLED
+    assert LABELLED.id.security_context == LABELLED.security_context
+
+
+@pytest.mark.parametrize(
+    "policy_id", [LABELLED.id, PolicyId(SELECTOR, Direction.IN), PolicyId(SELECTOR, Direction.OUT, index=9)]
+)
+def test_a_name_comes_back(policy_id: PolicyId) -> None:
+    body = policy_id.encode()
+    record = USERPOLICY_ID.unpack(body)
+    assert record.index == policy_id.index
+    assert PolicyId.decode(record, AttributeSet.parse(body, USERPOLICY_ID.size)) == policy_id

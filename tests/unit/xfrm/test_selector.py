@@ -2,8 +2,9 @@ import pytest
 
 from xfrm.address import Prefix
 from xfrm.constants import Family
+from xfrm.control_structs import ADDRESS_FILTER, XfrmAddressFilter
 from xfrm.errors import DecodeError, EncodeError
-from xfrm.selector import Selector
+from xfrm.selector import AddressFilter, Selector
 from xfrm.structs import SELECTOR, XfrmSelector
 
 
@@ -54,3 +55,20 @@ def test_text() -> None:
     assert str(Selector.of("10.0.0.1", "239.1.1.1")) == "src 10.0.0.1/32 dst 239.1.1.1/32"
     full = Selector(Prefix.of("::/0"), Prefix.of("ff3e::1"), 17, 1, 2)
     assert str(full) == "src ::/0 dst ff3e::1/128 proto 17 sport 1 dport 2"
+
+
+def test_a_filter_of_a_dump_is_laid_out_as_the_uapi_says() -> None:
+    wanted = AddressFilter.of("10.0.0.0/8", "239.1.0.0/16")
+    packed = ADDRESS_FILTER.pack(wanted.to_uapi())
+    assert (packed[:4], packed[16:20], packed[34:]) == (bytes([10, 0, 0, 0]), bytes([239, 1, 0, 0]), bytes([8, 16]))
+    assert AddressFilter.from_uapi(ADDRESS_FILTER.unpack(packed)) == wanted
+    assert str(wanted) == "src 10.0.0.0/8 dst 239.1.0.0/16"
+
+
+def test_a_filter_has_one_family_and_prefixes_of_it() -> None:
+    with pytest.raises(EncodeError, match="differ in family"):
+        AddressFilter.of("10.0.0.0/8", "ff3e::/16")
+    with pytest.raises(DecodeError, match="xfrm_address_filter"):
+        AddressFilter.from_uapi(XfrmAddressFilter(bytes(16), bytes(16), Family.AF_INET, 33, 0))
+    with pytest.raises(DecodeError, match="address family 0"):
+        AddressFilter.from_uapi(XfrmAddressFilter())

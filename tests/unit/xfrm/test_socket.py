@@ -2,110 +2,32 @@
 
 import asyncio
 import errno
-import socket as stdlib_socket
-import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 
 import pytest
-from pyroute2.netlink.core import AsyncCoreSocket, SyncAPI
-from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
 
-from xfrm import attributes as rows
+from tests.unit.xfrm.scripted import (
+    INTR,
+    MULTI,
+    POLICY,
+    SA,
+    Answer,
+    ScriptedSocket,
+    accept,
+    answer,
+    done,
+    full,
+    run,
+)
 from xfrm import requests
 from xfrm import socket as xfrm_socket
-from xfrm.address import Address
-from xfrm.algorithms import AeadAlgorithm, Key
-from xfrm.constants import Direction, MessageType, NetlinkControl, NetlinkFlag
+from xfrm.calls import XfrmCalls
+from xfrm.constants import MessageType, NetlinkFlag
 from xfrm.errors import DecodeError, DumpInterrupted, KernelRefused, Overrun, Timeout
 from xfrm.frame import Frame, frame, split
-from xfrm.policy import Policy
-from xfrm.selector import Selector
+from xfrm.info import SadInfo
 from xfrm.socket import AsyncXfrmSocket, XfrmSocket
-from xfrm.state import SecurityAssociation
-
-SA = SecurityAssociation(
-    Address.of("10.0.0.1"),
-    Address.of("239.1.1.1"),
-    0x1234,
-    aead=AeadAlgorithm("rfc4106(gcm(aes))", Key(bytes(20)), 128),
-)
-POLICY = Policy(Selector.of("10.0.0.1", "239.1.1.1"), Direction.OUT)
-MULTI, INTR = int(NetlinkFlag.NLM_F_MULTI), int(NetlinkFlag.NLM_F_DUMP_INTR)
-
-Answer = Callable[[Frame], bytes]
-
-
-def answer(request: Frame, errno_: int = 0) -> bytes:
-    body = struct.pack("=i", -errno_) + bytes(16)
-    return frame(NetlinkControl.NLMSG_ERROR, int(NetlinkFlag.NLM_F_CAPPED), request.sequence, 0, body)
-
-
-def done(request: Frame, flags: int = 0) -> bytes:
-    return frame(NetlinkControl.NLMSG_DONE, MULTI | flags, request.sequence, 0, bytes(4))
-
-
-def accept(request: Frame) -> bytes:
-    return answer(request) if request.flags & NetlinkFlag.NLM_F_ACK else b""
-
-
-class ScriptedSocket(AsyncXfrmSocket):
-    """The kernel's part is a function of each request; replies come in the loop's next turn, as one datagram."""
-
-    script: Answer = staticmethod(accept)
-    sender = 0
-
-    def __init__(self, *, netns: str | None = None, timeout_s: float = 1.0) -> None:
-        super().__init__(netns=netns, timeout_s=timeout_s)
-        self.sent: list[Frame] = []
-
-    def setup_socket(self) -> stdlib_socket.socket:
-        opened, self._other = stdlib_socket.socketpair(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_DGRAM)
-        return opened
-
-    @property
-    def port(self) -> int:
-        return 4711
-
-    def send(self, data: bytes, flags: int = 0) -> int:
-        frames = split(data)
-        self.sent.extend(frames)
-        replies = b"".join([self.script(request) for request in frames])
-        if replies:
-            self.event_loop.call_soon(self.enqueue, replies, (self.sender, 0))
-        return len(data)
-
-    def close(self, code: int = errno.ECONNRESET) -> None:
-        super().close(code)
-        if hasattr(self, "_other"):
-            self._other.close()
-
-
-def run(script: Answer, work: Callable[[ScriptedSocket], object], timeout_s: float = 1.0) -> object:
-    async def main() -> object:
-        async with ScriptedSocket(timeout_s=timeout_s) as kernel:
-            kernel.script = script
-            return await work(kernel)  # type: ignore[misc]  # each test's own coroutine
-
-    return asyncio.run(main(), debug=True)
-
-
-def test_single_calls_send_their_request() -> None:
-    async def work(kernel: ScriptedSocket) -> list[str]:
-        await kernel.add_sa(SA)
-        await kernel.update_sa(SA)
-        await kernel.delete_sa(SA.id)
-        await kernel.flush_sas()
-        await kernel.add_policy(POLICY)
-        await kernel.update_policy(POLICY)
-        await kernel.delete_policy(POLICY.id)
-        await kernel.flush_policies()
-        assert {sent.port for sent in kernel.sent} == {4711}
-        assert [sent.sequence for sent in kernel.sent] == list(range(1, 9))
-        return [MessageType(sent.type).name.removeprefix("XFRM_MSG_") for sent in kernel.sent]
-
-    names = ["NEWSA", "UPDSA", "DELSA", "FLUSHSA", "NEWPOLICY", "UPDPOLICY", "DELPOLICY", "FLUSHPOLICY"]
-    assert run(accept, work) == names
 
 
 def test_a_refusal_of_one_is_raised() -> None:
@@ -120,56 +42,66 @@ def test_a_refusal_of_one_is_raised() -> None:
 
 def test_of_many_each_has_its_outcome_across_windows() -> None:
     def script(request: Frame) -> bytes:
-        return answer(request, errno.EEXIST) if request.sequence in (2, 40, 100) else accept(request)
+        return answer(request, errno.EEXIST) if request.sequence in (2, 140, 300) else accept(request)
 
     async def work(kernel: ScriptedSocket) -> None:
-        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(100))
-        assert len(outcomes) == 100
+        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(300))
+        assert len(outcomes) == 300
         refused = {outcome.refusal.index for outcome in outcomes if outcome.refusal}
-        assert refused == {1, 39, 99}
+        assert refused == {1, 139, 299}
         asked = [sent.sequence for sent in kernel.sent if sent.flags & NetlinkFlag.NLM_F_ACK]
-        assert asked == [32, 64, 96, 100]
+        assert asked == [64, 128, 192, 256, 300]
         assert await kernel.request_many([]) == []
 
     run(script, work)
 
 
-def test_get_reads_the_answer() -> None:
+def test_a_list_may_have_gets_and_dumps() -> None:
     def script(request: Frame) -> bytes:
-        kind = (
-            MessageType.XFRM_MSG_NEWSA if request.type == MessageType.XFRM_MSG_GETSA else MessageType.XFRM_MSG_NEWPOLICY
-        )
-        body = SA.encode() if kind is MessageType.XFRM_MSG_NEWSA else POLICY.encode()
-        return frame(kind, 0, request.sequence, 0, body) + answer(request)
+        refused = request.type == MessageType.XFRM_MSG_GETPOLICY and not request.flags & NetlinkFlag.NLM_F_ACK
+        return answer(request, errno.EPERM) if refused else full(request)
 
     async def work(kernel: ScriptedSocket) -> None:
-        assert (await kernel.get_sa(SA.id)).configuration() == SA
-        assert (await kernel.get_policy(POLICY.id)).configuration() == POLICY
+        gets = [requests.get_sa(SA.id), requests.delete_sa(SA.id), requests.get_sad_info()]
+        outcomes = await kernel.request_many([*gets, requests.dump_sas(), requests.dump_policies(), gets[0]])
+        assert [outcome.ok for outcome in outcomes] == [True, True, True, True, False, True]
+        assert [len(outcome.answers()) for outcome in outcomes] == [1, 0, 1, 2, 0, 1]
+        assert outcomes[2].answers() == [SadInfo(1, 2, 3)]
+        refusal = outcomes[4].refusal
+        assert refusal is not None
+        assert (refusal.errno, refusal.index) == (errno.EPERM, 4)
 
     run(script, work)
 
 
-def test_get_without_an_answer() -> None:
-    async def work(kernel: ScriptedSocket) -> None:
-        with pytest.raises(DecodeError, match="without the answer"):
-            await kernel.get_sa(SA.id)
-
-    run(accept, work)
-
-
-def test_dumps_are_typed() -> None:
+def test_an_interrupted_dump_of_a_list_is_refused_and_the_others_are_done() -> None:
     def script(request: Frame) -> bytes:
-        if request.type == MessageType.XFRM_MSG_GETSA:
-            parts = frame(MessageType.XFRM_MSG_NEWSA, MULTI, request.sequence, 0, SA.encode())
-        else:
-            parts = frame(MessageType.XFRM_MSG_NEWPOLICY, MULTI, request.sequence, 0, POLICY.encode())
-        return parts * 3 + done(request)
+        return done(request, INTR) if request.type == MessageType.XFRM_MSG_GETSA else full(request)
 
     async def work(kernel: ScriptedSocket) -> None:
-        assert [sa.configuration() for sa in await kernel.dump_sas()] == [SA] * 3
-        assert [policy.configuration() for policy in await kernel.dump_policies()] == [POLICY] * 3
+        outcomes = await kernel.request_many([requests.flush_sas(), requests.dump_sas(), requests.dump_policies()])
+        assert [outcome.ok for outcome in outcomes] == [True, False, True]
+        refusal = outcomes[1].refusal
+        assert refusal is not None
+        assert (refusal.errno, refusal.index) == (errno.EINTR, 1)
+        assert "changed while it was read" in str(refusal)
 
     run(script, work)
+
+
+def test_messages_of_a_dump_are_had_undecoded() -> None:
+    async def work(kernel: ScriptedSocket) -> None:
+        assert [message.type for message in await kernel.dump(requests.dump_sas())] == [MessageType.XFRM_MSG_NEWSA] * 2
+
+    run(full, work)
+
+
+def test_every_call_has_its_synchronous_twin() -> None:
+    calls = {name for name in vars(XfrmCalls) if not name.startswith("_")} | {"request_many", "dump"}
+    assert calls <= set(vars(XfrmSocket))
+    for name in calls:
+        twin = getattr(XfrmSocket, name)
+        assert (twin.__name__, twin.__doc__) == (name, getattr(AsyncXfrmSocket, name).__doc__)
 
 
 def test_an_interrupted_dump_is_repeated_and_given_up_in_the_end() -> None:
@@ -395,83 +327,6 @@ def test_the_synchronous_socket_refuses_to_block_a_loop() -> None:
     asyncio.run(main())
 
 
-def test_the_hooks_of_pyroute2_we_lean_on_are_there() -> None:
-    for name in ("setup_socket", "setup_endpoint", "enqueue", "send", "close", "_check_tid", "socket", "event_loop"):
-        assert hasattr(AsyncNetlinkSocket, name)
-    assert issubclass(AsyncNetlinkSocket, AsyncCoreSocket)
-    assert hasattr(AsyncNetlinkSocket, "add_membership")
-    assert hasattr(SyncAPI, "close")
-
-
-def test_other_attributes_of_an_answer_are_kept() -> None:
-    def script(request: Frame) -> bytes:
-        body = SA.encode() + rows.RawAttribute(99, b"later").encode()
-        return frame(MessageType.XFRM_MSG_NEWSA, 0, request.sequence, 0, body) + answer(request)
-
-    async def work(kernel: ScriptedSocket) -> None:
-        assert (await kernel.get_sa(SA.id)).other == (rows.RawAttribute(99, b"later"),)
-
-    run(script, work)
-
-
-class RecordingSocket:
-    """A socket that only notes what is done to it."""
-
-    def __init__(self, refuses: dict[int, int]) -> None:
-        self.options: dict[tuple[int, int], int] = {}
-        self.bound: object = None
-        self.closed = False
-        self._refuses = refuses
-
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        if option in self._refuses:
-            raise OSError(self._refuses[option], "refused")
-        self.options[level, option] = value
-
-    def bind(self, address: object) -> None:
-        self.bound = address
-
-    def close(self) -> None:
-        self.closed = True
-
-
-SOL_NETLINK, NETLINK_CAP_ACK, SO_RCVBUFFORCE = 270, 10, 33
-
-
-@pytest.mark.parametrize("refused", [{}, {SO_RCVBUFFORCE: errno.EPERM}], ids=["root", "no CAP_NET_ADMIN"])
-def test_options_keep_keys_out_of_replies_and_losses_rare(
-    refused: dict[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raw = RecordingSocket(refused)
-    monkeypatch.setattr(AsyncNetlinkSocket, "setup_socket", lambda self: raw)
-    endpoint = AsyncXfrmSocket()
-    opened: object = endpoint.setup_socket()
-    assert opened is raw
-    assert raw.options[SOL_NETLINK, NETLINK_CAP_ACK] == 1
-    assert ((stdlib_socket.SOL_SOCKET, SO_RCVBUFFORCE) in raw.options) is not bool(refused)
-    assert raw.bound == (0, 0)
-    assert not raw.closed
-    assert endpoint.status["ext_ack"] is True
-    assert endpoint.status["family"] == 6
-
-
-def test_a_socket_without_its_options_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = RecordingSocket({NETLINK_CAP_ACK: errno.ENOPROTOOPT})
-    monkeypatch.setattr(AsyncNetlinkSocket, "setup_socket", lambda self: raw)
-    with pytest.raises(OSError, match="refused"):
-        XfrmSocket()
-    assert raw.closed
-
-
-def test_a_missing_namespace_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(self: object) -> None:
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
-
-    monkeypatch.setattr(AsyncNetlinkSocket, "setup_socket", missing)
-    with pytest.raises(FileNotFoundError, match="no such network namespace: 'west'"):
-        XfrmSocket(netns="west")
-
-
 def test_the_loops_transport_feeds_the_endpoint() -> None:
     async def work(kernel: ScriptedSocket) -> None:
         waiting = asyncio.ensure_future(kernel.delete_sa(SA.id))
@@ -485,3 +340,87 @@ def test_the_loops_transport_feeds_the_endpoint() -> None:
             await waiting
 
     run(lambda request: b"", work)
+
+
+class WaitingSocket(ScriptedSocket):
+    """Replies are there when send returns, as the kernel's are: one datagram for each request that is answered."""
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        for request in split(data):
+            self.sent.append(request)
+            if reply := self.script(request):
+                self._other.send(reply)
+        return len(data)
+
+    def enqueue(self, data: bytes, addr: tuple[int, int]) -> None:
+        super().enqueue(data, (self.sender, 0))
+
+
+def run_waiting(script: Answer, work: Callable[[WaitingSocket], Coroutine[None, None, None]]) -> None:
+    async def main() -> None:
+        async with WaitingSocket() as kernel:
+            kernel.script = script
+            await work(kernel)
+
+    asyncio.run(main(), debug=True)
+
+
+def test_a_reply_that_waits_already_is_taken_at_once_and_its_octets_are_overwritten() -> None:
+    async def work(kernel: WaitingSocket) -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(300))
+        counting.cancel()
+        assert len(outcomes) == 300
+        assert 4 <= turns <= 6, "the loop has its turn between windows, of which there are five, and waits for none"
+        assert await kernel.dump_sas() == [await kernel.get_sa(SA.id)] * 2
+        assert not any(kernel._buffer)
+
+    run_waiting(full, work)
+
+
+def test_refusals_that_wait_already_are_all_taken() -> None:
+    async def work(kernel: WaitingSocket) -> None:
+        outcomes = await kernel.request_many([requests.add_sa(SA)] * 3)
+        assert [outcome.refusal.errno for outcome in outcomes if outcome.refusal] == [errno.EEXIST] * 3
+        with pytest.raises(KernelRefused):
+            await kernel.add_sa(SA)
+
+    run_waiting(lambda request: answer(request, errno.EEXIST), work)
+
+
+def test_an_overrun_at_once_is_raised() -> None:
+    async def work(kernel: WaitingSocket) -> None:
+        class Lossy:
+            def recvfrom_into(self, *_: object) -> tuple[int, tuple[int, int]]:
+                raise OSError(errno.ENOBUFS, "lost")
+
+        whole = kernel.socket
+        kernel.local.socket = Lossy()
+        with pytest.raises(Overrun):
+            await kernel.add_sa(SA)
+        kernel.local.socket = whole
+        kernel.script = accept
+
+    run_waiting(lambda request: b"", work)
+
+
+def test_what_requests_are_drawn_from_may_fail_between_windows() -> None:
+    def draw() -> Iterator[requests.Request]:
+        yield from [requests.add_sa(SA)] * 65
+        raise ValueError("no more")
+
+    async def work(kernel: WaitingSocket) -> None:
+        with pytest.raises(ValueError, match="no more"):
+            await kernel.request_many(draw())
+        assert len(kernel.sent) == 64
+        await kernel.add_sa(SA)
+
+    run_waiting(accept, work)

@@ -6,13 +6,24 @@ from xfrm import attributes as rows
 from xfrm.address import Address
 from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
 from xfrm.attributes import AttributeSet, RawAttribute
-from xfrm.constants import Family, Mode, Protocol, SaDirection, SaExtraFlag, SaFlag
+from xfrm.constants import (
+    EncapsulationType,
+    Family,
+    Mode,
+    OffloadFlag,
+    Protocol,
+    SaDirection,
+    SaExtraFlag,
+    SaFlag,
+)
 from xfrm.errors import DecodeError, EncodeError
+from xfrm.iptfs import Iptfs
 from xfrm.replay import ReplayWindow, SequenceState
 from xfrm.selector import Selector
 from xfrm.state import Encapsulation, SaId, SecurityAssociation, Statistics
 from xfrm.structs import USERSA_ID, USERSA_INFO, XfrmLifetimeCur, XfrmStats
-from xfrm.values import Lifetime, Mark, Usage
+from xfrm.thresholds import Thresholds
+from xfrm.values import Lifetime, Mark, Offload, SecurityContext, Usage
 
 SECRET = b"abcdefghijklmnopqrst"
 GROUP = Address.of("239.1.1.1")
@@ -38,8 +49,18 @@ EVERYTHING = SecurityAssociation(
     output_mark=Mark(5, 0xF),
     encapsulation=Encapsulation(2, 4500, 4501, Address.of("::")),
     tfc_padding_octets=9,
+    compression=Algorithm("deflate", Key(b"")),
+    offload=Offload(3, OffloadFlag.XFRM_OFFLOAD_INBOUND),
+    security_context=SecurityContext(b"system_u:object_r:ipsec_spd_t:s0"),
+    cpu=0,
+    iptfs=Iptfs(drop_time_us=1000, dont_fragment=True),
+    nat_keepalive_s=20,
+    mapping_max_age_s=30,
+    care_of=Address.of("fd09::9"),
     acquire_sequence=3,
     sequence=SequenceState(2**33, 5, (1, 0, 0, 0)),
+    thresholds=Thresholds(100, 20),
+    initial_usage=Usage(1, 2, 3, 4),
     other=(RawAttribute(99, b"later"),),
 )
 
@@ -64,7 +85,8 @@ def test_configuration_leaves_out_what_changes_by_itself_and_nothing_else() -> N
     attributes = AttributeSet.parse(EVERYTHING.encode() + rows.LASTUSED.encode(5), USERSA_INFO.size)
     used = SecurityAssociation.decode(record, attributes)
     assert (used.usage, used.statistics, used.last_used_utc_s) == (Usage(1, 2, 3, 4), Statistics(1, 2, 3), 5)
-    left_out = {"sequence", "usage", "statistics", "last_used_utc_s", "acquire_sequence", "other"}
+    reported = {"usage", "statistics", "last_used_utc_s", "other"}
+    left_out = reported | {"sequence", "acquire_sequence", "thresholds", "initial_usage"}
     plain = used.configuration()
     for field in dataclasses.fields(SecurityAssociation):
         if field.name in left_out:
@@ -155,3 +177,48 @@ def test_a_wrong_key_length_does_not_leave_the_library() -> None:
     short = dataclasses.replace(PLAIN, aead=AeadAlgorithm("rfc4106(gcm(aes))", Key(b"short"), 128))
     with pytest.raises(EncodeError, match="takes a key of 160 or 224 or 288 bits"):
         short.encode()
+
+
+def test_an_encapsulation_that_is_known_has_its_name() -> None:
+    got = read_back(EVERYTHING).encapsulation
+    assert got is not None
+    assert got.type is EncapsulationType.UDP_ENCAP_ESPINUDP
+
+
+def test_mobile_ipv6s_sas_are_named_by_their_addresses() -> None:
+    home = SecurityAssociation(
+        Address.of("fd00::1"), Address.of("fd00::2"), 0, Protocol.IPPROTO_DSTOPTS, care_of=Address.of("fd00::9")
+    )
+    assert home.id == SaId(home.destination, 0, Protocol.IPPROTO_DSTOPTS, source=home.source)
+    attributes = AttributeSet.parse(home.id.encode(), USERSA_ID.size)
+    assert attributes.get(rows.SRCADDR) == (home.source.octets,)
+    assert SaId.decode(USERSA_ID.unpack(home.id.encode()), attributes) == home.id
+    assert EVERYTHING.id.source is None
+
+
+ANY4 = Selector.of("0.0.0.0/0", "0.0.0.0/0")
+UNSPEC = int(SaFlag.XFRM_STATE_AF_UNSPEC)
+
+
+@pytest.mark.parametrize(
+    ("family", "flags", "selector", "shown"),
+    [
+        (Family.AF_INET, 0, ANY4, None),
+        (Family.AF_INET, 0, None, None),
+        (Family.AF_INET6, 0, ANY4, ANY4),
+        (Family.AF_INET, UNSPEC, ANY4, ANY4),
+        (Family.AF_INET, UNSPEC, None, None),
+        (Family.AF_INET, 0, Selector.of("0.0.0.0/0", "0.0.0.0/0", 17), Selector.of("0.0.0.0/0", "0.0.0.0/0", 17)),
+    ],
+)
+def test_a_selector_that_says_nothing_is_none(
+    family: Family, flags: int, selector: Selector | None, shown: Selector | None
+) -> None:
+    sa = SecurityAssociation(Address.any(family), Address.any(family), 1, selector=selector, flags=flags)
+    assert read_back(sa).selector == shown
+
+
+def test_an_integrity_algorithm_without_its_length_is_kept_as_it_came() -> None:
+    lone = rows.ALG_AUTH.encode(Algorithm("hmac(sha1)", Key(bytes(20))))
+    got = SecurityAssociation.decode(USERSA_INFO.unpack(PLAIN.encode()), AttributeSet.parse(lone))
+    assert (got.integrity, b"".join(attribute.encode() for attribute in got.other)) == (None, lone)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xfrm import structs
+from xfrm import control_structs, structs
 from xfrm.layout import Layout
 
 C_LAYOUT: dict[str, tuple[int, dict[str, int]]] = {
@@ -300,10 +300,156 @@ C_LAYOUT: dict[str, tuple[int, dict[str, int]]] = {
             "hard": 168,
         },
     ),
+    # of Linux 7.2, x86-64
+    "xfrm_user_offload": (8, {"ifindex": 0, "flags": 4}),
+    "xfrm_user_sec_ctx": (8, {"len": 0, "exttype": 2, "ctx_alg": 4, "ctx_doi": 5, "ctx_len": 6}),
+    "xfrm_address_filter": (36, {"saddr": 0, "daddr": 16, "family": 32, "splen": 34, "dplen": 35}),
+    "xfrm_userspi_info": (
+        232,
+        {
+            "info.sel.daddr": 0,
+            "info.sel.saddr": 16,
+            "info.sel.dport": 32,
+            "info.sel.dport_mask": 34,
+            "info.sel.sport": 36,
+            "info.sel.sport_mask": 38,
+            "info.sel.family": 40,
+            "info.sel.prefixlen_d": 42,
+            "info.sel.prefixlen_s": 43,
+            "info.sel.proto": 44,
+            "info.sel.ifindex": 48,
+            "info.sel.user": 52,
+            "info.id.daddr": 56,
+            "info.id.spi": 72,
+            "info.id.proto": 76,
+            "info.saddr": 80,
+            "info.lft.soft_byte_limit": 96,
+            "info.lft.hard_byte_limit": 104,
+            "info.lft.soft_packet_limit": 112,
+            "info.lft.hard_packet_limit": 120,
+            "info.lft.soft_add_expires_seconds": 128,
+            "info.lft.hard_add_expires_seconds": 136,
+            "info.lft.soft_use_expires_seconds": 144,
+            "info.lft.hard_use_expires_seconds": 152,
+            "info.curlft.bytes": 160,
+            "info.curlft.packets": 168,
+            "info.curlft.add_time": 176,
+            "info.curlft.use_time": 184,
+            "info.stats.replay_window": 192,
+            "info.stats.replay": 196,
+            "info.stats.integrity_failed": 200,
+            "info.seq": 204,
+            "info.reqid": 208,
+            "info.family": 212,
+            "info.mode": 214,
+            "info.replay_window": 215,
+            "info.flags": 216,
+            "min": 224,
+            "max": 228,
+        },
+    ),
+    "xfrm_aevent_id": (
+        48,
+        {
+            "sa_id.daddr": 0,
+            "sa_id.spi": 16,
+            "sa_id.family": 20,
+            "sa_id.proto": 22,
+            "saddr": 24,
+            "flags": 40,
+            "reqid": 44,
+        },
+    ),
+    "xfrm_user_report": (
+        60,
+        {
+            "proto": 0,
+            "sel.daddr": 4,
+            "sel.saddr": 20,
+            "sel.dport": 36,
+            "sel.dport_mask": 38,
+            "sel.sport": 40,
+            "sel.sport_mask": 42,
+            "sel.family": 44,
+            "sel.prefixlen_d": 46,
+            "sel.prefixlen_s": 47,
+            "sel.proto": 48,
+            "sel.ifindex": 52,
+            "sel.user": 56,
+        },
+    ),
+    "xfrm_user_kmaddress": (40, {"local": 0, "remote": 16, "reserved": 32, "family": 36}),
+    "xfrm_user_migrate": (
+        76,
+        {
+            "old_daddr": 0,
+            "old_saddr": 16,
+            "new_daddr": 32,
+            "new_saddr": 48,
+            "proto": 64,
+            "mode": 65,
+            "reserved": 66,
+            "reqid": 68,
+            "old_family": 72,
+            "new_family": 74,
+        },
+    ),
+    "xfrm_user_migrate_state": (
+        132,
+        {
+            "id.daddr": 0,
+            "id.spi": 16,
+            "id.family": 20,
+            "id.proto": 22,
+            "new_daddr": 24,
+            "new_saddr": 40,
+            "old_mark.v": 56,
+            "old_mark.m": 60,
+            "new_sel.daddr": 64,
+            "new_sel.saddr": 80,
+            "new_sel.dport": 96,
+            "new_sel.dport_mask": 98,
+            "new_sel.sport": 100,
+            "new_sel.sport_mask": 102,
+            "new_sel.family": 104,
+            "new_sel.prefixlen_d": 106,
+            "new_sel.prefixlen_s": 107,
+            "new_sel.proto": 108,
+            "new_sel.ifindex": 112,
+            "new_sel.user": 116,
+            "new_reqid": 120,
+            "flags": 124,
+            "new_family": 128,
+            "reserved": 130,
+        },
+    ),
+    "xfrm_user_mapping": (
+        64,
+        {
+            "id.daddr": 0,
+            "id.spi": 16,
+            "id.family": 20,
+            "id.proto": 22,
+            "reqid": 24,
+            "old_saddr": 28,
+            "new_saddr": 44,
+            "old_sport": 60,
+            "new_sport": 62,
+        },
+    ),
+    "xfrmu_sadhinfo": (8, {"sadhcnt": 0, "sadhmcnt": 4}),
+    "xfrmu_spdinfo": (24, {"incnt": 0, "outcnt": 4, "fwdcnt": 8, "inscnt": 12, "outscnt": 16, "fwdscnt": 20}),
+    "xfrmu_spdhinfo": (8, {"spdhcnt": 0, "spdhmcnt": 4}),
+    "xfrmu_spdhthresh": (2, {"lbits": 0, "rbits": 1}),
+    "xfrm_userpolicy_default": (3, {"in_": 0, "fwd": 1, "out": 2}),
+    "__u32": (4, {"flags": 0}),
 }
 
 
-@pytest.mark.parametrize("layout", structs.LAYOUTS, ids=lambda layout: layout.name)
+LAYOUTS = (*structs.LAYOUTS, *control_structs.LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_size_and_offsets_are_the_compilers(layout: Layout[tuple[object, ...]]) -> None:
     size, offsets = C_LAYOUT[layout.name]
     assert layout.size == size
@@ -311,9 +457,10 @@ def test_size_and_offsets_are_the_compilers(layout: Layout[tuple[object, ...]]) 
 
 
 def test_every_layout_is_listed_once() -> None:
-    named = [value for value in vars(structs).values() if isinstance(value, Layout)]
+    modules = (structs, control_structs)
+    named = [value for module in modules for value in vars(module).values() if isinstance(value, Layout)]
     assert sorted(layout.name for layout in named) == sorted(C_LAYOUT)
-    assert len(structs.LAYOUTS) == len(named)
+    assert len(LAYOUTS) == len(named)
 
 
 def test_defaults_of_an_sa_are_no_limit() -> None:

@@ -1,9 +1,10 @@
 import pytest
 
 from xfrm.constants import XFRM_INF
+from xfrm.control_structs import XfrmUserOffload
 from xfrm.errors import EncodeError
 from xfrm.structs import XfrmLifetimeCfg, XfrmLifetimeCur, XfrmMark
-from xfrm.values import NO_LIFETIME, Lifetime, Mark, Usage
+from xfrm.values import NO_LIFETIME, Lifetime, Mark, Offload, Usage
 
 
 def test_no_limit_is_inf_for_counts_and_0_for_seconds() -> None:
@@ -36,3 +37,9 @@ def test_marks() -> None:
 def test_usage() -> None:
     assert Usage.from_uapi(XfrmLifetimeCur(1, 2, 3, 4)) == Usage(1, 2, 3, 4)
     assert Usage(1, 2, 3, 4).to_uapi() == XfrmLifetimeCur(1, 2, 3, 4)
+
+
+def test_offload_has_an_interface_and_flags() -> None:
+    assert Offload(3, 2).to_uapi() == XfrmUserOffload(3, 2)
+    assert Offload.from_uapi(XfrmUserOffload(3, 2)) == Offload(3, 2)
+    assert Offload.from_uapi(None) is None

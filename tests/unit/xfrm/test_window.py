@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -119,3 +120,42 @@ def test_windows_are_bounded_in_octets_and_hold_everything_once() -> None:
     items = [big, big, big, huge, big, ADD_SA]
     assert sizes(items) == [(0, 2), (2, 1), (3, 1), (4, 2)]
     assert [item for _, part in cut(items) for item in part] == items
+
+
+def test_a_dump_stands_alone() -> None:
+    dump = requests.dump_sas()
+    items = [ADD_SA, ADD_SA, dump, dump, ADD_POLICY]
+    assert [(first, list(part)) for first, part in cut(items)] == [
+        (0, [ADD_SA, ADD_SA]),
+        (2, [dump]),
+        (3, [dump]),
+        (4, [ADD_POLICY]),
+    ]
+
+
+def test_an_outcome_has_the_answer_to_its_request() -> None:
+    get = requests.get_sa(SaId(Address.of("239.1.1.1"), 0x1234))
+    window = Window([get, ADD_SA], SequenceNumbers(1))
+    answer = Frame(MessageType.XFRM_MSG_NEWSA, 0, 1, 0, bytes(224))
+    window.feed([answer, reply(2)])
+    assert [outcome.replies for outcome in window.outcomes()] == [(answer,), ()]
+
+
+def test_no_more_is_drawn_than_the_next_window_needs() -> None:
+    drawn = []
+
+    def draw() -> Iterator[Request]:
+        for number in range(3 * MAX_WINDOW_COST):
+            drawn.append(number)
+            yield ADD_POLICY
+
+    windows = cut(draw())
+    assert next(windows)[0] == 0
+    assert len(drawn) == MAX_WINDOW_COST + 1
+
+
+def test_a_body_that_is_not_aligned_is_filled_and_the_last_is_acknowledged() -> None:
+    odd = Request(MessageType.XFRM_MSG_FLUSHSA, 1, "flush", "SAs", b"\x32")
+    frames = split(Window([odd, ADD_SA, odd], SequenceNumbers()).datagram)
+    assert [(frame.sequence, frame.body) for frame in frames] == [(1, b"\x32"), (2, ADD_SA.body), (3, b"\x32")]
+    assert [frame.flags for frame in frames] == [1, ADD_SA.flags, 1 | NetlinkFlag.NLM_F_ACK]

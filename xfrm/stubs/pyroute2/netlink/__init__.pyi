@@ -1,7 +1,7 @@
 from typing import Any, ClassVar
 
 class nlmsg_base(dict[str, Any]):
-    fields: ClassVar[tuple[tuple[str, str], ...]]
+    fields: tuple[tuple[str, str], ...]
     defaults: ClassVar[dict[str, Any]]
     nla_map: ClassVar[tuple[tuple[int, str, str], ...]]
     prefix: ClassVar[str | None]
