@@ -12,10 +12,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["KERNELS", "TREE", "Kernel", "KernelUnavailable", "UmlKernel", "obtain", "stanza_for"]
+__all__ = ["KERNELS", "TREE", "Kernel", "KernelUnavailable", "UmlKernel", "download", "obtain", "stanza_for"]
 
 TREE = Path(__file__).resolve().parents[2]
 CACHE = TREE / ".cache" / "kernels"
@@ -113,7 +114,10 @@ def _fetch(wanted: UmlKernel) -> Kernel:
     for needed in (package, library, chroot):
         needed.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="apt-", dir=folder) as name:
-        archives = _download(wanted, Path(name))
+        try:
+            archives = download(wanted.suite, (PACKAGE, *C_LIBRARY), Path(name))
+        except KernelUnavailable as error:
+            raise KernelUnavailable(f"{wanted.name}: {error}") from None
         for archive in archives:
             target = package if archive.name.startswith(PACKAGE) else library
             subprocess.run(["dpkg-deb", "--extract", archive, target], check=True)
@@ -126,12 +130,15 @@ def _fetch(wanted: UmlKernel) -> Kernel:
     return kernel
 
 
-def _download(wanted: UmlKernel, apt: Path) -> list[Path]:
-    """The suite's packages as files in `apt`, by an apt that knows no other suite and no folder of the machine's."""
+def download(suite: str, packages: Sequence[str], apt: Path) -> list[Path]:
+    """A suite's packages as files in `apt`, by an apt that knows no other suite and no folder of the machine's.
+
+    Raises KernelUnavailable with apt's last words.
+    """
     (apt / "lists/partial").mkdir(parents=True)
     (apt / "archives/partial").mkdir(parents=True)
     sources = apt / "suite.sources"
-    sources.write_text(stanza_for(wanted.suite), encoding="utf-8")
+    sources.write_text(stanza_for(suite), encoding="utf-8")
     (apt / "status").touch()
     settings = {
         "Dir::Etc::sourcelist": sources,
@@ -144,13 +151,13 @@ def _download(wanted: UmlKernel, apt: Path) -> list[Path]:
         "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled": "false",
     }
     options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    for command in (["update"], ["download", PACKAGE, *C_LIBRARY]):
+    for command in (["update"], ["download", *packages]):
         done = subprocess.run(
             ["apt-get", *options, "-q", *command], cwd=apt, capture_output=True, text=True, check=False
         )
         if done.returncode:
             reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise KernelUnavailable(f"{wanted.name}: apt-get {command[0]} for {wanted.suite}: {' '.join(reason)}")
+            raise KernelUnavailable(f"apt-get {command[0]} for {suite}: {' '.join(reason)}")
     return sorted(apt.glob("*.deb"))
 
 
