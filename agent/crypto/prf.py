@@ -16,8 +16,9 @@ __all__ = ["HASHES", "HashAlgorithm", "HashFacts", "equal", "hash_octets", "prf"
 
 
 class HashAlgorithm(Enum):
-    """A hash function; the value is its name in configuration files."""
+    """A hash function; the value is its name in configuration files. SHA1 is for peers that have nothing better."""
 
+    SHA1 = "sha1"
     SHA2_256 = "sha2-256"
     SHA2_384 = "sha2-384"
     SHA2_512 = "sha2-512"
@@ -33,6 +34,7 @@ class HashFacts:
 
 
 HASHES: Final[dict[HashAlgorithm, HashFacts]] = {
+    HashAlgorithm.SHA1: HashFacts("sha1", 20, hashes.SHA1()),  # noqa: S303  # the prf is HMAC, which needs no collisions
     HashAlgorithm.SHA2_256: HashFacts("sha256", 32, hashes.SHA256()),
     HashAlgorithm.SHA2_384: HashFacts("sha384", 48, hashes.SHA384()),
     HashAlgorithm.SHA2_512: HashFacts("sha512", 64, hashes.SHA512()),

@@ -1,12 +1,25 @@
-"""Silence for what `cryptography` reads but warns of: finite-field groups, serial numbers and names out of line."""
+"""Silence for what `cryptography` reads but warns of, and one error for all that it raises over what it cannot read."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-__all__ = ["quiet"]
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+__all__ = ["legible", "quiet"]
+
+_ILLEGIBLE: Final = (
+    TypeError,  # of its constructors, over what its parser let through: a BIT STRING in a Name
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""All that the library raises over a certificate or list that it cannot read, besides ValueError."""
 
 
 @contextmanager
@@ -16,3 +29,13 @@ def quiet() -> Iterator[None]:
         # CryptographyDeprecationWarning is one of them.
         warnings.simplefilter("ignore", UserWarning)
         yield
+
+
+@contextmanager
+def legible() -> Iterator[None]:
+    """Read X.509 quietly; whatever cannot be read raises ValueError."""
+    with quiet():
+        try:
+            yield
+        except _ILLEGIBLE as error:
+            raise ValueError(str(error)) from error

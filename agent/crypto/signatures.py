@@ -43,6 +43,7 @@ class SignatureAlgorithm(Enum):
     RSA = "rsa"
     ECDSA_256 = "ecdsa-256"
     ECDSA_384 = "ecdsa-384"
+    ECDSA_521 = "ecdsa-521"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class _EcdsaFacts:
 _ECDSA: Final[dict[SignatureAlgorithm, _EcdsaFacts]] = {
     SignatureAlgorithm.ECDSA_256: _EcdsaFacts(ec.SECP256R1, 32, HashAlgorithm.SHA2_256),
     SignatureAlgorithm.ECDSA_384: _EcdsaFacts(ec.SECP384R1, 48, HashAlgorithm.SHA2_384),
+    SignatureAlgorithm.ECDSA_521: _EcdsaFacts(ec.SECP521R1, 66, HashAlgorithm.SHA2_512),
 }
 
 
@@ -101,9 +103,17 @@ class PrivateKeySigner:
         if isinstance(self._private, rsa.RSAPrivateKey):
             return self._private.sign(digest, padding.PKCS1v15(), NoDigestInfo())
         facts = _ECDSA[self.algorithm]
-        prehashed = Prehashed(HASHES[facts.digest].primitive)
-        r, s = decode_dss_signature(self._private.sign(digest, ec.ECDSA(prehashed)))
+        r, s = decode_dss_signature(self._private.sign(digest, _deterministic(facts.digest)))
         return r.to_bytes(facts.octets) + s.to_bytes(facts.octets)
+
+
+def _deterministic(algorithm: HashAlgorithm) -> ec.ECDSA:
+    """ECDSA whose nonce comes from key and digest (RFC 6979): no weak generator gives the key away, and it replays."""
+    prehashed = Prehashed(HASHES[algorithm].primitive)
+    try:
+        return ec.ECDSA(prehashed, deterministic_signing=True)
+    except UnsupportedAlgorithm:  # OpenSSL before 3.2
+        return ec.ECDSA(prehashed)
 
 
 def ecdsa_hash(algorithm: SignatureAlgorithm) -> HashAlgorithm | None:
@@ -133,7 +143,7 @@ def algorithm_of_public_key(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -
     for algorithm, facts in _ECDSA.items():
         if isinstance(key.curve, facts.curve):
             return algorithm
-    raise ValueError(f"curve {key.curve.name}; P-256 and P-384 are allowed")
+    raise ValueError(f"curve {key.curve.name}; P-256, P-384 and P-521 are allowed")
 
 
 def verify(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:

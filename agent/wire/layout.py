@@ -60,36 +60,42 @@ class Layout:
 
     name: str
     rows: tuple[Row, ...]
+    size: int = field(init=False, compare=False)
     _struct: struct.Struct = field(init=False, repr=False, compare=False)
+    _values: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _constants: tuple[tuple[int, Row], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_struct", struct.Struct("!" + "".join(row.kind.code for row in self.rows)))
-
-    @property
-    def size(self) -> int:
-        """Octets that the fixed fields take."""
-        return self._struct.size
+        """Compile the rows: `size` is the octets that the fields take."""
+        compiled = struct.Struct("!" + "".join(row.kind.code for row in self.rows))
+        object.__setattr__(self, "_struct", compiled)
+        object.__setattr__(self, "size", compiled.size)
+        places = range(len(self.rows))
+        object.__setattr__(self, "_values", tuple(at for at in places if self.rows[at].constant is None))
+        constants = tuple((at, self.rows[at]) for at in places if self.rows[at].constant is not None)
+        object.__setattr__(self, "_constants", constants)
 
     def read(self, reader: Reader) -> tuple[Any, ...]:
         """The values, read and checked against the constants. Raises Malformed."""
-        start = reader.offset
         found = self._struct.unpack(reader.take(self.size, self.name))
-        values = []
-        for row, value in zip(self.rows, found, strict=True):
-            if row.constant is None:
-                values.append(value)
-            elif value != row.constant:
+        if not self._constants:
+            return found
+        for at, row in self._constants:
+            if found[at] != row.constant:
+                start = reader.offset - self.size
                 raise reader.malformed(
-                    f"{self.name} at octet {start}: {row.name} is {value}, not {row.constant}", notify=row.notify
+                    f"{self.name} at octet {start}: {row.name} is {found[at]}, not {row.constant}", notify=row.notify
                 )
-        return tuple(values)
+        return tuple([found[at] for at in self._values])
 
     def build(self, *values: int | bytes) -> bytes:
         """The octets of the fields. Raises ValueError for values that do not fit: ours, never a peer's."""
-        rest = iter(values)
+        fields = list(values)
+        for at, row in self._constants:
+            fields.insert(at, row.constant or 0)
         try:
-            return self._struct.pack(*(next(rest) if row.constant is None else row.constant for row in self.rows))
-        except (struct.error, RuntimeError, StopIteration) as error:
+            return self._struct.pack(*fields)
+        except struct.error as error:
             raise ValueError(f"{self.name} does not take {len(values)} values like these: {error}") from error
 
     def box(self) -> str:

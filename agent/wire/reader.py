@@ -6,12 +6,9 @@ from the start of the outermost buffer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from agent.errors import Malformed
 
-__all__ = ["Reader", "reading"]
+__all__ = ["Bounded", "Reader", "reading"]
 
 
 class Reader:
@@ -40,15 +37,20 @@ class Reader:
 
     def take(self, count: int, what: str = "field") -> bytes:
         """The next `count` octets. Raises Malformed when fewer are left."""
-        if count < 0 or count > self.remaining:
-            raise self.malformed(f"{what} wants {count} octets, {self.remaining} are left")
         start = self._position
-        self._position += count
-        return self._octets[start : self._position]
+        end = start + count
+        if count < 0 or end > self._end:
+            raise self.malformed(f"{what} wants {count} octets, {self.remaining} are left")
+        self._position = end
+        return self._octets[start:end]
 
     def rest(self) -> bytes:
         """All octets left inside the current bound."""
         return self.take(self.remaining)
+
+    def ahead(self) -> bytes:
+        """All octets left inside the current bound, which stay there to be read."""
+        return self._octets[self._position : self._end]
 
     def u8(self, what: str = "field") -> int:
         """An unsigned integer of one octet. Raises Malformed."""
@@ -62,21 +64,18 @@ class Reader:
         """An unsigned integer of four octets. Raises Malformed."""
         return int.from_bytes(self.take(4, what))
 
-    @contextmanager
-    def block(self, count: int, what: str = "block") -> Iterator[Reader]:
+    def block(self, count: int, what: str = "block") -> Bounded:
         """Bound the next `count` octets; they must be consumed when the block ends. Raises Malformed."""
-        inner = self.inner(count, what)
-        yield inner
-        inner.end(what)
+        return Bounded(self.inner(count, what), what)
 
     def inner(self, count: int, what: str = "block") -> Reader:
         """A reader of the next `count` octets, which this one passes over. Raises Malformed."""
-        base = self.offset
+        base = self._base + self._position
         return Reader(self.take(count, what), base)
 
     def end(self, what: str = "block") -> None:
         """Raise Malformed unless everything inside the bound was consumed."""
-        if self.remaining:
+        if self._position != self._end:
             raise self.malformed(f"{what} has {self.remaining} octets too many")
 
     def malformed(self, text: str, *, notify: int | None = None) -> Malformed:
@@ -84,9 +83,23 @@ class Reader:
         return Malformed(f"octet {self.offset}: {text}", notify=notify)
 
 
-@contextmanager
-def reading(body: Reader | bytes, what: str) -> Iterator[Reader]:
+class Bounded:
+    """A `with` block around a reader that must be consumed when the block ends well."""
+
+    __slots__ = ("_reader", "_what")
+
+    def __init__(self, reader: Reader, what: str) -> None:
+        self._reader = reader
+        self._what = what
+
+    def __enter__(self) -> Reader:
+        return self._reader
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._reader.end(self._what)
+
+
+def reading(body: Reader | bytes, what: str) -> Bounded:
     """A reader over `body` that must be consumed when the block ends: the frame of every `parse`. Raises Malformed."""
-    reader = body if isinstance(body, Reader) else Reader(body)
-    yield reader
-    reader.end(what)
+    return Bounded(body if isinstance(body, Reader) else Reader(body), what)

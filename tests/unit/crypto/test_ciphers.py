@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from agent.crypto.ciphers import CBC_CIPHERS, CbcCipher, decrypt_cbc, encrypt_cbc, pad_zero
+from agent.errors import LocalError
 from agent.secret import Secret
 
 
@@ -13,6 +16,20 @@ def test_aes_cbc_of_rfc_3602() -> None:
     sealed = encrypt_cbc(CbcCipher.AES_CBC, key, iv, b"Single block msg")
     assert sealed.hex() == "e353779c1079aeb82708942dbe77181a"
     assert decrypt_cbc(CbcCipher.AES_CBC, key, iv, sealed) == b"Single block msg"
+
+
+def test_3des_cbc_of_sp_800_67() -> None:
+    """NIST SP 800-67 B.1: the first block, which an IV of zeros leaves as it is."""
+    key = Secret(bytes.fromhex("0123456789abcdef23456789abcdef01456789abcdef0123"))
+    sealed = encrypt_cbc(CbcCipher.TRIPLE_DES_CBC, key, bytes(8), b"The qufc")
+    assert sealed.hex() == "a826fd8ce53b855f"
+    assert decrypt_cbc(CbcCipher.TRIPLE_DES_CBC, key, bytes(8), sealed) == b"The qufc"
+
+
+def test_3des_is_told_to_be_missing_where_the_library_dropped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.decrepit.ciphers.algorithms", None)
+    with pytest.raises(LocalError, match="configure an aes-cbc suite"):
+        encrypt_cbc(CbcCipher.TRIPLE_DES_CBC, Secret(bytes(range(24))), bytes(8), bytes(8))
 
 
 @pytest.mark.parametrize("bits", CBC_CIPHERS[CbcCipher.AES_CBC].key_bits)

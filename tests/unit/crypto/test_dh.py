@@ -5,7 +5,12 @@ import pytest
 from agent.clock import SystemEntropy
 from agent.crypto import dh
 from agent.crypto.dh import DhGroup, generate, public_octets
+from agent.crypto.dh_groups import GROUPS, ModpFacts
 from agent.errors import Malformed
+
+MODP_2048 = GROUPS[DhGroup.MODP_2048]
+assert isinstance(MODP_2048, ModpFacts)
+PRIME = MODP_2048.prime
 
 
 class Fixed:
@@ -22,9 +27,16 @@ class Fixed:
 @pytest.mark.parametrize(
     ("group", "size", "shared"),
     [
+        (DhGroup.MODP_1024, 128, 128),
+        (DhGroup.MODP_1536, 192, 192),
         (DhGroup.MODP_2048, 256, 256),
+        (DhGroup.MODP_3072, 384, 384),
+        (DhGroup.MODP_4096, 512, 512),
+        (DhGroup.MODP_6144, 768, 768),
+        (DhGroup.MODP_8192, 1024, 1024),
         (DhGroup.ECP_256, 64, 32),
         (DhGroup.ECP_384, 96, 48),
+        (DhGroup.ECP_521, 132, 66),
     ],
 )
 def test_both_ends_agree_and_values_have_the_groups_size(group: DhGroup, size: int, shared: int) -> None:
@@ -43,7 +55,7 @@ def test_the_same_entropy_gives_the_same_pair(group: DhGroup) -> None:
 
 def test_the_modp_public_value_is_two_to_the_exponent() -> None:
     exponent = int.from_bytes(b"\x87" + b"\x07" * 31)
-    assert int.from_bytes(generate(DhGroup.MODP_2048, Fixed(7)).public) == pow(2, exponent, dh._MODP_2048_PRIME)
+    assert int.from_bytes(generate(DhGroup.MODP_2048, Fixed(7)).public) == pow(2, exponent, PRIME)
 
 
 @pytest.mark.requirement("P1-5903-7-01")
@@ -69,9 +81,6 @@ def test_values_of_rfc_5903() -> None:
     )
 
 
-PRIME = dh._MODP_2048_PRIME
-
-
 @pytest.mark.parametrize("value", [0, 1, PRIME - 1, PRIME, PRIME + 1])
 def test_modp_values_out_of_range_are_refused(value: int) -> None:
     with pytest.raises(Malformed) as caught:
@@ -86,10 +95,21 @@ def test_a_value_of_another_length_is_refused(group: DhGroup, change: int) -> No
         generate(group, SystemEntropy()).shared(b"\2" * (public_octets(group) + change))
 
 
-@pytest.mark.parametrize("group", [DhGroup.ECP_256, DhGroup.ECP_384])
+@pytest.mark.parametrize("group", [DhGroup.ECP_256, DhGroup.ECP_384, DhGroup.ECP_521])
 def test_a_point_off_the_curve_is_refused(group: DhGroup) -> None:
     pair = generate(group, SystemEntropy())
     off = pair.public[:-1] + bytes([pair.public[-1] ^ 1])
     with pytest.raises(Malformed) as caught:
         pair.shared(off)
+    assert caught.value.notify == 17
+
+
+def test_a_value_that_the_library_refuses_is_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bytes:
+        raise ValueError("Error computing shared key.")
+
+    pair = generate(DhGroup.MODP_2048, SystemEntropy())
+    monkeypatch.setattr(dh, "_modp_power", refuse)
+    with pytest.raises(Malformed) as caught:
+        pair.shared((3).to_bytes(256))
     assert caught.value.notify == 17

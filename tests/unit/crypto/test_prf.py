@@ -10,6 +10,7 @@ from agent.secret import Secret
 @pytest.mark.parametrize(
     ("algorithm", "expected"),
     [
+        (HashAlgorithm.SHA1, "b617318655057264e28bc0b6fb378c8ef146be00"),
         (HashAlgorithm.SHA2_256, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
         (
             HashAlgorithm.SHA2_384,
@@ -25,7 +26,7 @@ from agent.secret import Secret
     ],
 )
 def test_prf_is_untruncated_hmac(algorithm: HashAlgorithm, expected: str) -> None:
-    """RFC 4231 4.2, test case 1."""
+    """RFC 4231 4.2, test case 1; RFC 2202 3 for SHA-1."""
     assert prf(algorithm, b"\x0b" * 20, b"Hi There").hex() == expected
     assert prf(algorithm, Secret(b"\x0b" * 20), b"Hi There").hex() == expected
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
 from agent.crypto.prf import HASHES, HashAlgorithm
 from agent.crypto.signatures import (
@@ -24,7 +26,12 @@ KINDS = list(SignatureAlgorithm)
 def key_of(kind: SignatureAlgorithm) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     if kind is SignatureAlgorithm.RSA:
         return rsa.generate_private_key(65537, 2048)
-    return ec.generate_private_key(ec.SECP256R1() if kind is SignatureAlgorithm.ECDSA_256 else ec.SECP384R1())
+    curves: dict[SignatureAlgorithm, Callable[[], ec.EllipticCurve]] = {
+        SignatureAlgorithm.ECDSA_256: ec.SECP256R1,
+        SignatureAlgorithm.ECDSA_384: ec.SECP384R1,
+        SignatureAlgorithm.ECDSA_521: ec.SECP521R1,
+    }
+    return ec.generate_private_key(curves[kind]())
 
 
 def digest_for(kind: SignatureAlgorithm) -> bytes:
@@ -59,21 +66,41 @@ def test_rsa_signs_the_bare_hash_without_digest_info() -> None:
 
 
 @pytest.mark.requirement("P1-4754-7-01")
-@pytest.mark.parametrize(("kind", "octets"), [(SignatureAlgorithm.ECDSA_256, 64), (SignatureAlgorithm.ECDSA_384, 96)])
+@pytest.mark.parametrize(
+    ("kind", "octets"),
+    [(SignatureAlgorithm.ECDSA_256, 64), (SignatureAlgorithm.ECDSA_384, 96), (SignatureAlgorithm.ECDSA_521, 132)],
+)
 def test_ecdsa_is_r_and_s_padded_over_the_hash_as_digest(kind: SignatureAlgorithm, octets: int) -> None:
     """RFC 4754 7."""
     signer = PrivateKeySigner(key_of(kind))
     assert {len(signer.sign(digest_for(kind))) for _ in range(20)} == {octets}
 
 
-@pytest.mark.parametrize("kind", [SignatureAlgorithm.ECDSA_256, SignatureAlgorithm.ECDSA_384])
+def test_ecdsa_is_deterministic_where_the_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer, digest = PrivateKeySigner(key_of(SignatureAlgorithm.ECDSA_256)), digest_for(SignatureAlgorithm.ECDSA_256)
+    assert signer.sign(digest) == signer.sign(digest)
+    whole = ec.ECDSA
+
+    def older(algorithm: Prehashed, deterministic_signing: bool = False) -> ec.ECDSA:
+        if deterministic_signing:
+            raise UnsupportedAlgorithm("deterministic ECDSA")
+        return whole(algorithm)
+
+    monkeypatch.setattr(ec, "ECDSA", older)
+    signed = signer.sign(digest)
+    monkeypatch.undo()
+    assert signed != signer.sign(digest)
+    assert verify(key_of(SignatureAlgorithm.ECDSA_256).public_key(), digest, signed)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not SignatureAlgorithm.RSA])
 def test_ecdsa_over_the_hash_of_the_hash_verifies_too(kind: SignatureAlgorithm) -> None:
     key, digest = key_of(kind), digest_for(kind)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     algorithm = ecdsa_hash(kind)
     assert algorithm is not None
     r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(HASHES[algorithm].primitive)))
-    octets = len(digest)
+    octets = len(PrivateKeySigner(key).sign(digest)) // 2
     assert verify(key.public_key(), digest, r.to_bytes(octets) + s.to_bytes(octets))
 
 
@@ -100,8 +127,8 @@ def test_keys_of_no_use_are_refused_without_being_quoted() -> None:
     with pytest.raises(ValueError, match="not a PEM private key") as caught:
         PrivateKeySigner.from_pem(b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
     assert "c2VjcmV0" not in str(caught.value)
-    with pytest.raises(ValueError, match="curve secp521r1"):
-        PrivateKeySigner(ec.generate_private_key(ec.SECP521R1()))
+    with pytest.raises(ValueError, match="curve secp256k1"):
+        PrivateKeySigner(ec.generate_private_key(ec.SECP256K1()))
     with pytest.raises(ValueError, match="1024 bits"):
         PrivateKeySigner(rsa.generate_private_key(65537, 1024))  # noqa: S505  # the weakness is what is refused
     nobody_knows = "300a300506032a0304030100"

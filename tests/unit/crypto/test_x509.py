@@ -1,51 +1,37 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import permutations
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from agent.crypto.x509 import MAX_CHAIN, certificates_from_pem, subject_name, verify_chain
+from agent.crypto.x509 import (
+    MAX_CERTIFICATE_OCTETS,
+    MAX_CHAIN,
+    TrustStore,
+    Vouched,
+    certificates_from_pem,
+    certificates_from_pkcs7,
+    issuer_name,
+    subject_name,
+)
 from agent.errors import NotAuthenticated
-from tests.unit.gdoi.pair import UTC_NOW, Authority, authority, private_key
+from tests.unit.crypto.authorities import end_entity, under, usage
+from tests.unit.gdoi.pair import UTC_NOW, authority, private_key
 
 KEY = private_key("ecdsa-256", "leaf")
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
 
 
-def usage(*, sign: bool, certify: bool, commit: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(sign, commit, not sign, False, False, certify, False, False, False)
-
-
-def under(
-    parent: Authority,
-    common_name: str,
-    *,
-    ca: bool = True,
-    key_usage: x509.KeyUsage | None = None,
-    path_length: int | None = None,
-    also: x509.ExtensionType | None = None,
-    days: int = 1,
-) -> Authority:
-    """An intermediate authority. `also`: one critical extension more; `days`: until its end."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)]))
-        .issuer_name(parent.certificate.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(UTC_NOW - timedelta(days=9))
-        .not_valid_after(UTC_NOW + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
-    )
-    for extension in (key_usage, also):
-        if extension is not None:
-            builder = builder.add_extension(extension, critical=True)
-    return Authority(builder.sign(parent.key, hashes.SHA256()), key)
+def verify_chain(chain: Sequence[bytes], anchors: Sequence[bytes], utc: datetime) -> Vouched:
+    return TrustStore(anchors).verify(chain, utc)
 
 
 def test_a_chain_to_an_anchor_holds_and_says_what_is_in_the_certificate() -> None:
@@ -157,7 +143,14 @@ def test_odd_names_and_numbers_of_a_peer_make_no_warning() -> None:
 
 def test_garbage_and_too_many() -> None:
     leaf = authority().issue(KEY, "gm")
-    for chain in ([b"garbage"], [leaf, b""], [leaf[:-1]], [], [leaf] * (MAX_CHAIN + 1)):
+    for chain in (
+        [b"garbage"],
+        [leaf, b""],
+        [leaf[:-1]],
+        [],
+        [leaf] * (MAX_CHAIN + 1),
+        [leaf + bytes(MAX_CERTIFICATE_OCTETS)],
+    ):
         with pytest.raises(NotAuthenticated) as caught:
             verify_chain(chain, [authority().der], UTC_NOW)
         assert caught.value.notify == 20
@@ -171,3 +164,90 @@ def test_pem_files_give_every_certificate() -> None:
     assert certificates_from_pem(pem) == (authority().der, authority("another authority").der)
     with pytest.raises(ValueError, match="PEM"):
         certificates_from_pem(b"nothing")
+
+
+IKE, INTERMEDIATE = ExtendedKeyUsageOID.IPSEC_IKE, x509.ObjectIdentifier("1.3.6.1.5.5.8.2.2")
+
+
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize(
+    ("purposes", "good"),
+    [
+        ([IKE], True),
+        ([INTERMEDIATE], True),
+        ([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE], True),
+        ([ExtendedKeyUsageOID.SERVER_AUTH, IKE], True),
+        ([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], False),
+    ],
+)
+def test_an_extended_key_usage_names_ike_or_any(
+    purposes: list[x509.ObjectIdentifier], good: bool, critical: bool
+) -> None:
+    """RFC 4945 5.1.3.12."""
+    leaf = end_entity(x509.ExtendedKeyUsage(purposes), critical=critical)
+    if good:
+        assert verify_chain([leaf], [authority().der], UTC_NOW)
+        return
+    with pytest.raises(NotAuthenticated, match=r"for other purposes than IKE \(1\.3\.6\.1\.5\.5\.7\.3\.1, ") as caught:
+        verify_chain([leaf], [authority().der], UTC_NOW)
+    assert caught.value.notify == 20
+
+
+def test_a_critical_extension_that_nobody_knows_is_refused_in_the_peers_own_certificate() -> None:
+    with pytest.raises(NotAuthenticated, match="critical") as caught:
+        verify_chain([end_entity(UNKNOWN, critical=True)], [authority().der], UTC_NOW)
+    assert caught.value.notify == 22
+    assert verify_chain([end_entity(UNKNOWN, critical=False)], [authority().der], UTC_NOW)
+
+
+def test_known_certificates_complete_a_path_and_are_no_anchors() -> None:
+    middle = under(authority(), "middle")
+    leaf = middle.issue(KEY, "gm")
+    store = TrustStore([authority().der], known=[middle.der, leaf])
+    assert store.verify([leaf], UTC_NOW).certificate == leaf
+    assert store.peers_own() == (leaf,)
+    assert store.subjects == (authority().certificate.subject.public_bytes(),)
+    with pytest.raises(NotAuthenticated, match="does not lead"):
+        TrustStore([authority("another").der], known=[middle.der]).verify([leaf], UTC_NOW)
+
+
+def test_without_an_anchor_nobody_is_trusted() -> None:
+    leaf = authority().issue(KEY, "gm")
+    with pytest.raises(NotAuthenticated, match="no trust anchor is configured"):
+        TrustStore([]).verify([leaf], UTC_NOW)
+    with pytest.raises(ValueError, match=r"ParseError|parsing"):
+        TrustStore([b"none"])
+
+
+def test_issuer_and_subject_are_read_as_they_stand() -> None:
+    leaf = authority().issue(KEY, "gm")
+    assert issuer_name(leaf) == subject_name(authority().der) == issuer_name(authority().der)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("5504030c02676d", "5504030302676d", id="a BIT STRING in a Name"),
+        pytest.param("a003020102", "a003020142", id="a version nobody has"),
+        pytest.param("0603551d11", "0603551d13", id="alternative names as basic constraints"),
+    ],
+)
+def test_whatever_the_library_makes_of_it_is_a_certificate_that_does_not_parse(old: str, new: str) -> None:
+    """The library has several kinds of errors for these; found by fuzzing."""
+    leaf = authority().issue(KEY, "gm", [x509.DNSName("gm.example")])
+    broken = bytes.fromhex(leaf.hex().replace(old, new))
+    assert broken != leaf
+    with pytest.raises(NotAuthenticated, match="does not parse") as caught:
+        verify_chain([broken], [authority().der], UTC_NOW)
+    assert caught.value.notify == 20
+    wrapped = pkcs7.serialize_certificates([x509.load_der_x509_certificate(leaf)], serialization.Encoding.DER)
+    assert certificates_from_pkcs7(wrapped) == (leaf,)
+    with pytest.raises(ValueError):  # noqa: PT011  # the library's words differ with its version
+        certificates_from_pkcs7(wrapped[:-2])
+
+
+def test_a_file_with_a_certificate_of_no_version_raises_valueerror() -> None:
+    leaf = authority().issue(KEY, "gm")
+    broken = base64.encodebytes(leaf.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020142")))
+    with pytest.raises(ValueError, match="version"):
+        certificates_from_pem(b"-----BEGIN CERTIFICATE-----\n" + broken + b"-----END CERTIFICATE-----\n")
