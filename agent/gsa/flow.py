@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from netaddr import AddrFormatError, IPNetwork
+from netaddr import AddrFormatError, IPNetwork, spanning_cidr
 
 __all__ = ["ANY_PORT", "ANY_PROTOCOL", "PROTOCOLS", "Flow"]
 
@@ -43,7 +43,7 @@ class Flow:
         if self.source.version != self.destination.version:
             raise ValueError(f"source {self.source} and destination {self.destination} differ in family")
         for prefix in (self.source, self.destination):
-            if prefix.ip != prefix.network:
+            if prefix.value != prefix.first:
                 raise ValueError(f"{prefix} has host bits set")
         if not 0 <= self.protocol <= 255:
             raise ValueError(f"protocol {self.protocol} is not in 0 to 255")
@@ -95,6 +95,29 @@ class Flow:
             and self.source_port in (ANY_PORT, other.source_port)
             and self.destination_port in (ANY_PORT, other.destination_port)
             and self.icmp_type in (None, other.icmp_type)
+        )
+
+    def joined(self, other: Flow) -> Flow:
+        """The narrowest flow that covers both, which may cover more. Raises ValueError when families differ."""
+        if self.family != other.family:
+            raise ValueError(f"{self} and {other} differ in family")
+        if self.covers(other):
+            return self
+        same_protocol = self.protocol == other.protocol
+
+        def meet(mine: IPNetwork, theirs: IPNetwork) -> IPNetwork:
+            return mine if theirs in mine else theirs if mine in theirs else spanning_cidr([mine, theirs])
+
+        def port(mine: int, theirs: int) -> int:
+            return mine if same_protocol and mine == theirs else ANY_PORT
+
+        return Flow(
+            meet(self.source, other.source),
+            meet(self.destination, other.destination),
+            self.protocol if same_protocol else ANY_PROTOCOL,
+            port(self.source_port, other.source_port),
+            port(self.destination_port, other.destination_port),
+            self.icmp_type if same_protocol and self.icmp_type == other.icmp_type else None,
         )
 
     def overlaps(self, other: Flow) -> bool:

@@ -32,7 +32,7 @@ from agent.gsa.databases import (
     Template,
 )
 from agent.gsa.flow import Flow
-from agent.gsa.identity import GroupId
+from agent.gsa.identity import GroupId, GroupIdKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 
@@ -161,7 +161,8 @@ def _reqids(groups: Iterable[GroupId]) -> dict[GroupId, int]:
     for group in sorted(groups):
         if group in reqids:
             raise ValueError(f"group {group} is configured twice")
-        offset = int.from_bytes(sha256(group.octets).digest()[:4])
+        name = group.octets if group.kind is GroupIdKind.KEY_ID else str(group).encode()
+        offset = int.from_bytes(sha256(name).digest()[:4])
         reqid = OWN_REQIDS[offset % len(OWN_REQIDS)]
         while reqid in taken:
             offset += 1
@@ -208,8 +209,6 @@ def _foreign(policy: GroupPolicy, flow: Flow) -> str | None:
 
 def _unable(sa: DataSA) -> str | None:
     """Why no Linux host carries this SA out as things are; None when it does."""
-    if sa.protocol is SecurityProtocol.AH:
-        return "AH is not supported yet"
     if sa.flow.destination.size != 1:
         return f"destination {sa.flow.destination} is a prefix: SAs for one group address only are supported yet"
     if sa.esn:
@@ -232,7 +231,10 @@ class _Build:
         self.spd: dict[SpdKey, SpdEntry] = {}
         self.refusals: list[Refusal] = []
         self._claims: list[tuple[GroupId, Flow]] = []
-        self._taken: set[SadKey] = set()
+        self._taken: dict[SadKey, tuple[GroupId, DataSA]] = {}
+        # What each SA carries: several flows of one SA are one entry of the SAD, whose selector covers them all.
+        self._selectors: dict[SadKey, Flow] = {}
+        self._counting: dict[tuple[GroupId, SecurityProtocol, Spi], SadKey] = {}
 
     def block(self, policy: GroupPolicy) -> None:
         """Discard the configured traffic in both directions."""
@@ -251,7 +253,7 @@ class _Build:
             reason = _unable(sa) or self._intrusion(policy, sa) or self._conflict(policy, sa, serving.get(sa.flow, ()))
             if reason is None:
                 self._claims.append((policy.group, sa.flow))
-                self._taken.add(_key(sa))
+                self._take(policy, sa)
                 serving.setdefault(sa.flow, []).append(sa)
             else:
                 self._refuse(policy, sa, reason)
@@ -276,15 +278,18 @@ class _Build:
             tunnel_source = _tunnel_source(policy, sa)
             sends = policy.role.sends and sa.direction in _SENDING
             if sends:
-                reason = _cannot_send(group_sa, sa, tunnel_source)
+                reason = _cannot_send(group_sa, sa, tunnel_source) or self._counted_elsewhere(policy, sa)
                 if reason is not None:
                     self._refuse(policy, sa, reason)
                     sends = False
             receives = policy.role.receives and sa.direction in _RECEIVING
             if not sends and not receives:
                 continue
-            entry = _sad_entry(policy, reqid, sa, tunnel_source if sends else None)
-            self.sad[entry.key] = entry
+            selector = self._selectors[_key(sa)]
+            entry = _sad_entry(policy, reqid, sa, selector, tunnel_source if sends else None)
+            held = self.sad.get(entry.key)
+            if held is None or held.source is None:
+                self.sad[entry.key] = entry
             if sends:
                 sending.append((sa, tunnel_source))
             if receives:
@@ -315,11 +320,31 @@ class _Build:
         for group, flow in self._claims:
             if group != policy.group and flow.overlaps(sa.flow):
                 return f"flow {sa.flow} overlaps {flow} of group {group}, which comes first in the configuration"
-        if _key(sa) in self._taken:
+        group, held = self._taken.get(_key(sa), (policy.group, sa))
+        if group != policy.group or not _same_sa(held, sa):
             return f"another SA has the same SPI and destination: {_key(sa)}"
+        for twin in (replace(_key(sa), protocol=protocol) for protocol in SecurityProtocol):
+            if twin != _key(sa) and twin in self._taken:
+                return f"another SA has the same SPI and destination, which name one SA of a group: {twin}"
         if beside and beside[0].mode is not sa.mode:
             return f"its mode is not the {beside[0].mode.value} mode of the SA that serves the flow"
+        if beside and beside[0].protocol is not sa.protocol:
+            return f"its protocol is not the {beside[0].protocol.value} of the SA that serves the flow"
         return None
+
+    def _take(self, policy: GroupPolicy, sa: DataSA) -> None:
+        key = _key(sa)
+        self._taken.setdefault(key, (policy.group, sa))
+        self._selectors[key] = self._selectors[key].joined(sa.flow) if key in self._selectors else sa.flow
+
+    def _counted_elsewhere(self, policy: GroupPolicy, sa: DataSA) -> str | None:
+        """Why an SA of counter mode is not to send here: to each destination a data path counts its IVs anew."""
+        if not sa.transform.counter_mode:
+            return None
+        first = self._counting.setdefault((policy.group, sa.protocol, sa.spi), _key(sa))
+        if first == _key(sa):
+            return None
+        return f"{sa.transform} under one key to two destinations would repeat its IVs; this member sends to {first}"
 
     def _refuse(self, policy: GroupPolicy, sa: DataSA, reason: str) -> None:
         self.refusals.append(Refusal(policy.group, sa.spi, reason))
@@ -340,6 +365,11 @@ def _key(sa: DataSA) -> SadKey:
     return SadKey(sa.flow.destination.ip, sa.spi, sa.protocol)
 
 
+def _same_sa(one: DataSA, other: DataSA) -> bool:
+    """Whether two are one SA with several flows, as one SPI in several SATs says."""
+    return replace(one, flow=other.flow, send_from=other.send_from) == other
+
+
 def _tunnel_source(policy: GroupPolicy, sa: DataSA) -> IPAddress | None:
     """The outer source to send with; never the wildcard, which the kernel would put on the wire as it is."""
     if sa.mode is not Mode.TUNNEL:
@@ -358,21 +388,22 @@ def _cannot_send(group_sa: GroupSA, sa: DataSA, tunnel_source: IPAddress | None)
     return None
 
 
-def _sad_entry(policy: GroupPolicy, reqid: int, sa: DataSA, tunnel_source: IPAddress | None) -> SadEntry:
+def _sad_entry(
+    policy: GroupPolicy, reqid: int, sa: DataSA, selector: Flow, tunnel_source: IPAddress | None
+) -> SadEntry:
     """Replay service on single-source SAs only: senders that share an SA count each for themselves (RFC 4303 2.2)."""
-    flow = sa.flow
     return SadEntry(
-        destination=flow.destination.ip,
+        destination=selector.destination.ip,
         spi=sa.spi,
         protocol=sa.protocol,
-        source=flow.source.ip if flow.single_source else tunnel_source,
+        source=selector.source.ip if selector.single_source else tunnel_source,
         mode=sa.mode,
         reqid=reqid,
         transform=sa.transform,
         cipher_key=sa.cipher_key,
         integrity_key=sa.integrity_key,
-        selector=flow,
-        replay_window=policy.replay_window if flow.single_source else 0,
+        selector=selector,
+        replay_window=policy.replay_window if selector.single_source else 0,
         expires=sa.expires,
         lifetime_kilobytes=sa.lifetime_kilobytes,
     )

@@ -1,7 +1,8 @@
 """The Group Security Association (RFC 3740 4.4, RFC 5374 4.2): what every key management protocol yields.
 
-A GroupSA holds Data-Security SAs (TEKs) and at most one Rekey SA (KEK). Values only: nothing here knows a wire format
-or a kernel. Times are monotonic seconds of the host that received it; `None` means without end.
+A GroupSA holds Data-Security SAs (TEKs), beside IPsec's also those of IEC 61850, and at most one Rekey SA (KEK). Values
+only: nothing here knows a wire format or a kernel. Times are monotonic seconds of the host that received it; `None`
+means without end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from netaddr import IPAddress
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.iec61850 import Iec61850SA
+from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES, Acknowledgement, LkhKey, RekeySignature
 from agent.secret import Secret
 
 __all__ = ["AddressPreservation", "DataSA", "Direction", "GroupSA", "Mode", "RekeySA", "SecurityProtocol", "Spi"]
@@ -28,6 +31,11 @@ class SecurityProtocol(Enum):
 
     ESP = "esp"
     AH = "ah"
+
+    @classmethod
+    def of(cls, transform: Transform) -> SecurityProtocol:
+        """The protocol whose transform it is: AH's has no cipher."""
+        return cls.AH if transform.cipher is None else cls.ESP
 
 
 class Mode(Enum):
@@ -83,7 +91,7 @@ class DataSA:
     def __post_init__(self) -> None:
         if not 256 <= self.spi < 2**32:
             raise ValueError(f"SPI 0x{self.spi:08x} is reserved or out of range")
-        if (self.protocol is SecurityProtocol.AH) != (self.transform.cipher is None):
+        if self.protocol is not SecurityProtocol.of(self.transform):
             raise ValueError(f"transform {self.transform} does not belong to {self.protocol.value}")
         if len(self.cipher_key) != self.transform.cipher_key_octets:
             raise ValueError(
@@ -102,9 +110,12 @@ class RekeySA:
     """The Rekey SA, the KEK with its policy, as RFC 6407 5.3 and 5.6.2 describe it.
 
     `spi`: 16 octets, the cookie pair of its messages. `source`, `destination`, ports: of the GROUPKEY-PUSH datagram.
-    `key_algorithm`, `signature_algorithm`, `signature_hash`: names (`aes-cbc-128`, `rsa`, `sha2-256`).
+    `key_algorithm`: a name of `KEK_CIPHERS`; `signature_algorithm`, `signature_hash`: those of a `REKEY_SIGNATURES`.
     `key`: Secret; `iv`: octets that came with it; `verify_key`: DER SubjectPublicKeyInfo.
-    `sequence`: last number used under this KEK when it was handed out.
+    `sequence`: last number used under this KEK when it was handed out. `acknowledgement`: what each GROUPKEY-PUSH is to
+    be answered with, None for nothing (RFC 8263). `lkh`: this member's keys of the hierarchy, leaf first, the KEK last;
+    empty where the group has no hierarchy.
+    Raises ValueError for names that are in neither table, or key and IV of other lengths than the cipher's.
     """
 
     spi: bytes
@@ -120,6 +131,27 @@ class RekeySA:
     verify_key: bytes
     sequence: int = 0
     expires: float | None = None
+    acknowledgement: Acknowledgement | None = None
+    lkh: tuple[LkhKey, ...] = ()
+
+    def __post_init__(self) -> None:
+        cipher = KEK_CIPHERS.get(self.key_algorithm)
+        if cipher is None:
+            raise ValueError(f"KEK algorithm {self.key_algorithm!r} is none of {', '.join(KEK_CIPHERS)}")
+        if (len(self.key), len(self.iv)) != (cipher.key_octets, cipher.block_octets):
+            raise ValueError(
+                f"{cipher.name} takes a key of {cipher.key_octets} octets and an IV of {cipher.block_octets},"
+                f" not {len(self.key)} and {len(self.iv)}"
+            )
+        if str(self.signature) not in REKEY_SIGNATURES:
+            raise ValueError(f"signature algorithm and hash {self.signature} are none of {', '.join(REKEY_SIGNATURES)}")
+        if self.lkh and (self.lkh[-1].key != self.key or self.lkh[-1].iv != self.iv):
+            raise ValueError("the last key of the hierarchy is not the KEK")
+
+    @property
+    def signature(self) -> RekeySignature:
+        """Algorithm and hash together."""
+        return RekeySignature(self.signature_algorithm, self.signature_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +161,7 @@ class GroupSA:
     `gcks`: the authenticated identity that gave them. `data`: in the order received, older before newer for one flow.
     `activation_delay_s`, `deactivation_delay_s`: ATD and DTD (RFC 5374 4.2.1), None where the GCKS said nothing.
     `sender_ids`: SIDs given to this member, `sender_id_bits` wide (RFC 6054); empty where none were given.
-    `received`: monotonic seconds.
+    `received`: monotonic seconds. `iec61850`: SAs of IEC 61850, which no kernel carries, older before newer too.
     """
 
     group: GroupId
@@ -141,6 +173,7 @@ class GroupSA:
     deactivation_delay_s: int | None = None
     sender_ids: tuple[int, ...] = ()
     sender_id_bits: int = 0
+    iec61850: tuple[Iec61850SA, ...] = ()
 
     def ended(self, destination: IPAddress, spi: Spi, protocol: SecurityProtocol, now: float) -> Self:
         """This GSA with that SA expired at `now`, because its data path says that a lifetime of it ran out.

@@ -69,3 +69,30 @@ def test_flows_that_share_no_packet() -> None:
 def test_text_names_only_what_is_selected() -> None:
     assert str(HOST) == "any -> 239.1.1.1/32"
     assert str(FROM) == "10.0.0.1/32 -> 239.1.1.1/32 udp source port 7 port 5000"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "joined"),
+    [
+        (PORT, PORT, PORT),
+        (UDP, PORT, UDP),
+        (PORT, FROM, PORT),
+        (PORT, Flow.parse("239.1.1.1", protocol=17, port=6000), UDP),
+        (PORT, Flow.parse("239.1.1.1", protocol=6, port=5000), HOST),
+        (
+            Flow.parse("239.1.1.1", "10.0.0.1"),
+            Flow.parse("239.1.1.1", "10.0.0.2"),
+            Flow.parse("239.1.1.1", "10.0.0.0/30"),
+        ),
+        (Flow.parse("239.1.1.0"), HOST, Flow.parse("239.1.1.0/31")),
+    ],
+)
+def test_two_flows_joined_are_the_narrowest_that_covers_both(one: Flow, other: Flow, joined: Flow) -> None:
+    assert one.joined(other) == other.joined(one) == joined
+    assert joined.covers(one)
+    assert joined.covers(other)
+
+
+def test_flows_of_two_families_are_not_joined() -> None:
+    with pytest.raises(ValueError, match="famil"):
+        HOST.joined(Flow.parse("ff3e::1"))

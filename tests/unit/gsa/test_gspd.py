@@ -8,7 +8,7 @@ from agent.gsa.algorithms import CIPHERS, TRANSFORMS, Transform
 from agent.gsa.databases import OWN_PRIORITIES, OWN_REQIDS, Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.flow import Flow
 from agent.gsa.gspd import Desired, GroupPolicy, Gspd, always_passes
-from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.identity import GroupId, GroupIdKind, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
@@ -275,7 +275,6 @@ def test_a_single_source_tunnel_takes_the_source_of_its_flow() -> None:
 @pytest.mark.parametrize(
     ("sa", "why"),
     [
-        (data_sa(protocol=SecurityProtocol.AH, transform=Transform.parse("hmac-sha2-256")), "AH is not supported yet"),
         (data_sa(Flow.parse("239.1.0.0/16")), "is a prefix"),
         (data_sa(esn=True), "extended sequence numbers"),
         (data_sa(mode=Mode.TUNNEL, address_preservation=AddressPreservation.SOURCE), "preservation 'source'"),
@@ -306,7 +305,8 @@ def test_another_mode_for_a_flow_that_is_served_is_refused() -> None:
 @pytest.mark.requirement("OWN-04")
 def test_an_identity_in_use_is_refused() -> None:
     other_flow = Flow.parse("239.1.1.1", protocol=17, port=6000)
-    same_group = desired(policy(TRAFFIC, other_flow), data_sa(), data_sa(other_flow))
+    other_key = replace(data_sa(other_flow), integrity_key=Secret(bytes(32)))
+    same_group = desired(policy(TRAFFIC, other_flow), data_sa(), other_key)
     assert "same SPI and destination" in same_group.refusals[0].reason
     gspd = Gspd([policy(), policy(other_flow, group=OTHER)])
     held = {GROUP: group_sa(data_sa()), OTHER: group_sa(data_sa(other_flow), group=OTHER)}
@@ -314,6 +314,72 @@ def test_an_identity_in_use_is_refused() -> None:
     assert [refusal.group for refusal in result.refusals] == [OTHER]
     assert entry(result.databases, OUT, other_flow).action is Action.DISCARD
     assert entry(result.databases, OUT, TRAFFIC).action is Action.PROTECT
+
+
+AH: dict[str, Any] = {"protocol": SecurityProtocol.AH, "transform": Transform.parse("hmac-sha2-256")}
+
+
+def test_ah_serves_a_flow_as_esp_does() -> None:
+    result = desired(policy(), data_sa(**AH), data_sa(spi=0x1001, send_from=5.0, **AH))
+    assert result.refusals == ()
+    assert {found.protocol for found in result.databases.sad} == {SecurityProtocol.AH}
+    template = entry(result.databases, OUT, TRAFFIC).template
+    assert template is not None
+    assert (template.protocol, template.spi) == (SecurityProtocol.AH, 0x1000)
+
+
+@pytest.mark.requirement("ARCH-4.1-04")
+def test_ah_and_esp_are_no_two_sas_under_one_spi_nor_for_one_flow() -> None:
+    other_flow = Flow.parse("239.1.1.1", protocol=17, port=6000)
+    twins = desired(policy(TRAFFIC, other_flow), data_sa(), data_sa(other_flow, **AH))
+    assert "which name one SA of a group: esp SA 0x00001000" in twins.refusals[0].reason
+    mixed = desired(policy(), data_sa(), data_sa(spi=0x1001, **AH))
+    assert "its protocol is not the esp" in mixed.refusals[0].reason
+
+
+class TestSeveralFlowsOfOneSa:
+    """Several SATs of one SPI (GET VPN): one entry of the SAD where the destination is one, policies for each flow."""
+
+    PORT = Flow.parse("239.1.1.1", "10.9.0.1", protocol=17, port=6000)
+    ELSEWHERE = Flow.parse("239.1.1.2", "10.9.0.1", protocol=17, port=5000)
+    CONFIGURED = policy(SINGLE, PORT, ELSEWHERE)
+
+    def test_to_one_destination_the_selector_covers_them_all(self) -> None:
+        result = desired(self.CONFIGURED, data_sa(SINGLE), data_sa(self.PORT))
+        assert result.refusals == ()
+        (sa,) = result.databases.sad
+        assert sa.selector == Flow.parse("239.1.1.1", "10.9.0.1", protocol=17)
+        assert (sa.source, sa.replay_window) == (HERE, 64)
+        for flow in (SINGLE, self.PORT):
+            assert out_spi(result, flow) == 0x1000
+            assert entry(result.databases, IN, flow).action is Action.PROTECT
+
+    def test_to_two_destinations_they_are_two_entries(self) -> None:
+        result = desired(self.CONFIGURED, data_sa(SINGLE), data_sa(self.ELSEWHERE))
+        assert result.refusals == ()
+        assert [found.destination for found in result.databases.sad] == [IPAddress("239.1.1.1"), IPAddress("239.1.1.2")]
+
+    @pytest.mark.requirement("GDOI-3.5-01")
+    def test_in_counter_mode_the_member_sends_to_one_of_them_only(self) -> None:
+        """Each entry of the SAD counts its IVs from the start."""
+        sas = [data_sa(flow, transform=GCM) for flow in (SINGLE, self.ELSEWHERE)]
+        result = desired(self.CONFIGURED, *sas, sender_ids=(7,))
+        (refusal,) = result.refusals
+        assert refusal.reason == (
+            "aes-gcm-16-128 under one key to two destinations would repeat its IVs;"
+            " this member sends to esp SA 0x00001000 to 239.1.1.1"
+        )
+        assert entry(result.databases, OUT, SINGLE).action is Action.PROTECT
+        assert entry(result.databases, OUT, self.ELSEWHERE).action is Action.DISCARD
+        assert entry(result.databases, IN, self.ELSEWHERE).action is Action.PROTECT
+        assert (
+            desired(
+                policy(SINGLE, self.PORT),
+                *(data_sa(flow, transform=GCM) for flow in (SINGLE, self.PORT)),
+                sender_ids=(7,),
+            ).refusals
+            == ()
+        )
 
 
 @pytest.mark.requirement("OWN-07")
@@ -367,6 +433,7 @@ def test_the_narrower_flow_is_looked_at_first() -> None:
 
 def test_reqids_are_stable_and_never_shared() -> None:
     groups = [GroupId.of_number(number) for number in range(2000)]
+    groups += [GroupId(GroupId.of_number(7).octets, GroupIdKind.IPV4), GroupId.parse("oid:1.2.3")]
     gspd = Gspd([policy(group=group) for group in groups])
     again = Gspd([policy(group=group) for group in reversed(groups)])
     reqids = [gspd.reqid(group) for group in groups]
@@ -404,6 +471,7 @@ def test_control_traffic_is_nothing_that_a_group_can_protect(flow: Flow, passes:
     assert always_passes(flow) is passes
 
 
+@pytest.mark.requirement("GDOI-5.5.2-02")
 def test_an_sa_for_unicast_is_refused_and_blocks_no_unicast() -> None:
     for destination in ("10.9.0.2", "0.0.0.0/0"):
         result = desired(policy(), data_sa(Flow.parse(destination)))

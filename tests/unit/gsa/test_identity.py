@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 from cryptography import x509
 from netaddr import IPAddress
 
-from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.identity import GroupId, GroupIdKind, Identity, IdentityKind
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,75 @@ def test_a_group_identifier_has_4_to_255_octets() -> None:
     for length in (0, 3, 256):
         with pytest.raises(ValueError, match="4 to 255"):
             GroupId(bytes(length))
+
+
+GROUPS = [
+    "0",
+    "1234",
+    "4294967295",
+    "0x0102030405",
+    "ipv4:239.1.1.1",
+    "ipv6:ff3e::1",
+    "ipv4-subnet:0.0.0.0/0",
+    "ipv4-subnet:239.1.0.0/16",
+    "ipv6-subnet:ff3e::/32",
+    "ipv4-range:239.1.1.1-239.1.1.9",
+    "ipv6-range:ff3e::1-ff3e::9",
+    "fqdn:Video.example",
+    "user-fqdn:video@example",
+    "dn:0x3010310e300c06035504030c05766964656f",
+    "gn:0x8207766964656f2e78",
+    "list:0x01",
+    "oid:1.2.840.10070.61850.8.1.2",
+    "oid:1.2.840.10070.61850.8.1.2/0x0404e9fc0001",
+]
+
+
+@pytest.mark.requirement("MIPSEC-4.1.3-04", "GDOI-5.1-04", "IEC-2.1-01")
+def test_the_text_of_a_group_identifier_is_what_names_it() -> None:
+    groups = [GroupId.parse(text) for text in GROUPS]
+    assert [str(group) for group in groups] == GROUPS
+    assert len(set(groups)) == len(groups)
+    assert {group.kind for group in groups} == set(GroupIdKind)
+    assert sorted(sorted(groups), key=str) == sorted(groups, key=str)
+    assert all((one < other) != (other < one) for one, other in itertools.combinations(groups, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        (1234, "1234"),
+        ("0x000004d2", "1234"),
+        ("ipv6:FF3E:0::1", "ipv6:ff3e::1"),
+        ("dn:CN=video", "dn:0x3010310e300c06035504030c05766964656f"),
+    ],
+)
+def test_other_texts_of_the_same_group(text: str | int, same: str) -> None:
+    assert str(GroupId.parse(text)) == same
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("4294967296", "more than 4294967295"),
+        ("-1", "no number"),
+        ("video", "no number, no 0x"),
+        ("ipv5:1", "TYPE of key-id, ipv4"),
+        ("fqdn", "no number"),
+        ("fqdn:", "1 to 65527 octets"),
+        ("0x01", "4 to 255 octets"),
+        ("0x0102030", "hexadecimal"),
+        ("key-id:video", "hexadecimal"),
+        ("ipv4:ff3e::1", "no ipv4"),
+        ("ipv4:nowhere", "no ipv4"),
+        ("ipv4-subnet:239.1.1.1/16", "host bits"),
+        ("ipv4-range:239.1.1.9-239.1.1.1", "upside down"),
+        ("ipv4-range:239.1.1.9", "no ipv4-range"),
+        ("ipv4-range:239.1.1.9-ff3e::1", "no ipv4-range"),
+        ("oid:1", "no OID"),
+        ("oid:3.1", "no OID"),
+    ],
+)
+def test_what_is_no_group_identifier(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        GroupId.parse(text)

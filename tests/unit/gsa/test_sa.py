@@ -6,7 +6,8 @@ from netaddr import IPAddress
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId, Identity, IdentityKind
-from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
+from agent.gsa.rekey import LkhKey
+from agent.gsa.sa import DataSA, GroupSA, Mode, RekeySA, SecurityProtocol, Spi
 from agent.secret import Secret
 
 GCM = Transform.parse("aes-gcm-16-128")
@@ -45,6 +46,42 @@ def test_ah_has_no_cipher_and_esp_has_one() -> None:
         replace(data_sa(), protocol=SecurityProtocol.AH)
     with pytest.raises(ValueError, match="does not belong to esp"):
         replace(data_sa(), transform=Transform.parse("hmac-sha2-256"))
+
+
+REKEY = RekeySA(
+    spi=bytes(range(16)),
+    source=IPAddress("192.0.2.1"),
+    destination=IPAddress("239.1.1.1"),
+    source_port=848,
+    destination_port=848,
+    key_algorithm="aes-cbc-128",
+    key=Secret(b"k" * 16),
+    iv=b"v" * 16,
+    signature_algorithm="ecdsa-256",
+    signature_hash=None,
+    verify_key=b"",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"key_algorithm": "aes-cbc-100"}, "none of aes-cbc-128"),
+        ({"key_algorithm": "des-cbc"}, "none of aes-cbc-128"),
+        ({"key_algorithm": "aes-cbc-256"}, "a key of 32 octets and an IV of 16, not 16 and 16"),
+        ({"key_algorithm": "3des-cbc", "key": Secret(bytes(24))}, "a key of 24 octets and an IV of 8, not 24 and 16"),
+        ({"signature_algorithm": "dss"}, "dss are none of rsa"),
+        ({"signature_algorithm": "rsa"}, "rsa are none of rsa"),
+        ({"signature_hash": "sha2-256"}, r"ecdsa-256\+sha2-256 are none of"),
+        ({"lkh": (LkhKey(1, 1, b"v" * 16, Secret(b"x" * 16)),)}, "not the KEK"),
+        ({"lkh": (LkhKey(1, 1, b"w" * 16, Secret(b"k" * 16)),)}, "not the KEK"),
+    ],
+)
+def test_a_rekey_sa_is_made_of_what_there_is(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        replace(REKEY, **changes)  # type: ignore[arg-type]  # a table of fields
+    assert str(REKEY.signature) == "ecdsa-256"
+    assert "kkk" not in repr(replace(REKEY, lkh=(LkhKey(1, 1, b"v" * 16, Secret(b"k" * 16)),)))
 
 
 def test_an_sa_that_the_data_path_ended_expires_and_stays_part_of_the_gsa() -> None:
