@@ -10,6 +10,7 @@ from typing import Final
 
 __all__ = [
     "GDOI_PORT",
+    "POP_PAYLOAD",
     "REKEY_SPI_OCTETS",
     "AddressPreservationValue",
     "AhTransform",
@@ -17,11 +18,17 @@ __all__ = [
     "EncapsulationMode",
     "EspTransform",
     "GapAttribute",
+    "IecAttribute",
+    "IecAuthenticationValue",
+    "IecConfidentialityValue",
     "IpsecAttribute",
     "KdType",
+    "KekAcknowledgement",
     "KekAlgorithm",
     "KekAttribute",
     "KekKeyAttribute",
+    "KekManagement",
+    "LkhAttribute",
     "SaDirection",
     "SatProtocol",
     "SidAttribute",
@@ -34,6 +41,8 @@ GDOI_PORT: Final = 848
 """The UDP port of GDOI (RFC 6407 2.2)."""
 REKEY_SPI_OCTETS: Final = 16
 """Octets of a Rekey SA's SPI: the cookie pair of its messages (RFC 6407 5.3)."""
+POP_PAYLOAD: Final = 19
+"""Proof of Possession, a payload of RFC 3547 5.7 that RFC 6407 did away with."""
 
 
 class KekAttribute(IntEnum):
@@ -47,6 +56,21 @@ class KekAttribute(IntEnum):
     SIG_ALGORITHM = 6
     SIG_KEY_LENGTH = 7
     KEK_ACK_REQUESTED = 9
+
+
+class KekManagement(IntEnum):
+    """KEK_MANAGEMENT_ALGORITHM values (RFC 6407 5.3.1.1)."""
+
+    LKH = 1
+
+
+class KekAcknowledgement(IntEnum):
+    """KEK_ACK_REQUESTED values (RFC 8263 2, 8)."""
+
+    REKEY_ACK_KEK_SHA256 = 1
+    REKEY_ACK_LKH_SHA256 = 2
+    REKEY_ACK_KEK_SHA512 = 3
+    REKEY_ACK_LKH_SHA512 = 4
 
 
 class KekAlgorithm(IntEnum):
@@ -118,6 +142,14 @@ class KekKeyAttribute(IntEnum):
     SIG_ALGORITHM_KEY = 2
 
 
+class LkhAttribute(IntEnum):
+    """LKH attributes of a key packet (RFC 6407 5.6.3)."""
+
+    LKH_DOWNLOAD_ARRAY = 1
+    LKH_UPDATE_ARRAY = 2
+    SIG_ALGORITHM_KEY = 3
+
+
 class SidAttribute(IntEnum):
     """SID attributes of a key packet (RFC 6407 5.6.4)."""
 
@@ -175,8 +207,16 @@ class AuthenticationAlgorithm(IntEnum):
 class EspTransform(IntEnum):
     """ESP transform identifiers (RFC 2407 4.4.4 and later additions)."""
 
+    ESP_DES_IV64 = 1
     ESP_DES = 2
     ESP_3DES = 3
+    ESP_RC5 = 4
+    ESP_IDEA = 5
+    ESP_CAST = 6
+    ESP_BLOWFISH = 7
+    ESP_3IDEA = 8
+    ESP_DES_IV32 = 9
+    ESP_RC4 = 10
     ESP_NULL = 11
     ESP_AES_CBC = 12
     ESP_AES_CTR = 13
@@ -186,6 +226,8 @@ class EspTransform(IntEnum):
     ESP_AES_GCM_8 = 18
     ESP_AES_GCM_12 = 19
     ESP_AES_GCM_16 = 20
+    ESP_SEED_CBC = 21
+    ESP_CAMELLIA = 22
     ESP_NULL_AUTH_AES_GMAC = 23
 
 
@@ -194,10 +236,13 @@ class AhTransform(IntEnum):
 
     AH_MD5 = 2
     AH_SHA = 3
+    AH_DES = 4
     AH_SHA2_256 = 5
     AH_SHA2_384 = 6
     AH_SHA2_512 = 7
+    AH_RIPEMD = 8
     AH_AES_XCBC_MAC = 9
+    AH_RSA = 10
     AH_AES_128_GMAC = 11
     AH_AES_192_GMAC = 12
     AH_AES_256_GMAC = 13
@@ -218,3 +263,30 @@ class SaDirection(IntEnum):
     SENDER_ONLY = 1
     RECEIVER_ONLY = 2
     SYMMETRIC = 3
+
+
+class IecAuthenticationValue(IntEnum):
+    """IEC 62351-9 Authentication Values (RFC 8052 4)."""
+
+    NONE = 1
+    HMAC_SHA256_128 = 2
+    HMAC_SHA256 = 3
+    AES_GMAC_128 = 4
+    AES_GMAC_256 = 5
+
+
+class IecConfidentialityValue(IntEnum):
+    """IEC 62351-9 Confidentiality Values (RFC 8052 4)."""
+
+    NONE = 1
+    AES_CBC_128 = 2
+    AES_CBC_256 = 3
+    AES_GCM_128 = 4
+    AES_GCM_256 = 5
+
+
+class IecAttribute(IntEnum):
+    """GDOI SA TEK Attributes of IEC 61850 (RFC 8052 2.2.4)."""
+
+    SA_ATD = 1
+    SA_KDA = 2

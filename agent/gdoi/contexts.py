@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.errors import Malformed
+from agent.gdoi.constants import POP_PAYLOAD
 from agent.gdoi.isakmp.constants import ExchangeType, NotifyType, PayloadType, name_of
 from agent.gdoi.isakmp.payloads import (
     INFORMATIONAL,
@@ -22,7 +23,7 @@ from agent.gdoi.isakmp.payloads import (
 from agent.gdoi.kd import KD, SEQ
 from agent.gdoi.sa import GAP, GroupSecurityAssociation
 
-__all__ = ["INFORMATIONAL", "PHASE_1", "PULL", "context_for"]
+__all__ = ["INFORMATIONAL", "PHASE_1", "PULL", "PULL_RFC3547", "context_for"]
 
 PULL: Final = Context(
     "GROUPKEY-PULL",
@@ -41,8 +42,12 @@ PULL: Final = Context(
 )
 """GROUPKEY-PULL (RFC 6407 3): GDOI's form of the SA, nothing unknown."""
 
+PULL_RFC3547: Final = Context("GROUPKEY-PULL of RFC 3547", PULL.parsers, frozenset({PayloadType.CERT, POP_PAYLOAD}))
+"""The same with a peer of RFC 3547, whose certificate and proof of possession are passed over (RFC 3547 3.2)."""
+
 _BY_EXCHANGE: Final[dict[int, Context]] = {
     ExchangeType.IDENTITY_PROTECTION: PHASE_1,
+    ExchangeType.AGGRESSIVE: PHASE_1,
     ExchangeType.INFORMATIONAL: INFORMATIONAL,
     ExchangeType.GROUPKEY_PULL: PULL,
 }

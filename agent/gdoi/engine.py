@@ -1,4 +1,7 @@
-"""What both GDOI engines are made of: queues, the guard around peer input, cookies."""
+"""What both GDOI engines are made of: what goes out, the guard around peer input, cookies.
+
+A datagram on the NAT traversal port loses its marker here, and fragments are put together, before a role sees it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from agent.clock import Entropy
 from agent.errors import PeerError
 from agent.gdoi.events import Dropped
 from agent.gdoi.isakmp.constants import COOKIE_OCTETS
+from agent.gdoi.isakmp.fragment import Reassembler, is_fragment, split
 from agent.gdoi.isakmp.header import Header
+from agent.gdoi.isakmp.natt import Path, is_keepalive, unmark
 from agent.wire.endpoint import Datagram, Endpoint
 
-__all__ = ["Engine", "digest_of"]
+__all__ = ["Engine", "Outbox", "digest_of"]
 
 E = TypeVar("E")
 
@@ -25,21 +30,69 @@ def digest_of(datagram: bytes) -> bytes:
     return hashlib.sha256(datagram).digest()
 
 
-class Engine(ABC, Generic[E]):
-    """The five calls of a sans-IO engine (docs/architecture.md, Engines), but for what a role does in them."""
+class Outbox(Generic[E]):
+    """What an engine hands out. `fragment_octets`: largest IP packet to a peer that puts fragments together."""
 
-    def __init__(self, entropy: Entropy, utc: Callable[[], datetime]) -> None:
+    def __init__(self, fragment_octets: int) -> None:
+        self._fragment_octets: Final = fragment_octets
+        self._datagrams: list[Datagram] = []
+        self._events: list[E | Dropped] = []
+
+    def send(self, message: bytes, path: Path, *, fragments: bool = False) -> None:
+        """Send an ISAKMP message. `fragments`: whether the peer announced that it puts them together."""
+        pieces = split(message, self._fragment_octets - path.overhead_octets) if fragments else (message,)
+        self._datagrams.extend(path.datagram(piece) for piece in pieces)
+
+    def keep_alive(self, path: Path) -> None:
+        """Send a NAT-keepalive."""
+        self._datagrams.append(path.keepalive())
+
+    def tell(self, event: E | Dropped) -> None:
+        """Tell the shell."""
+        self._events.append(event)
+
+    def datagrams(self) -> list[Datagram]:
+        """Drain the datagrams to send, in order."""
+        drained, self._datagrams = self._datagrams, []
+        return drained
+
+    def events(self) -> list[E | Dropped]:
+        """Drain what happened, in order."""
+        drained, self._events = self._events, []
+        return drained
+
+
+class Engine(ABC, Generic[E]):
+    """The five calls of a sans-IO engine (docs/architecture.md, Engines), but for what a role does in them.
+
+    `natt_port`: our UDP port where messages stand behind the non-ESP marker, None where there is none.
+    """
+
+    def __init__(
+        self, entropy: Entropy, utc: Callable[[], datetime], *, natt_port: int | None, fragment_octets: int
+    ) -> None:
         self._entropy: Final = entropy
         self._utc: Final = utc
-        self._outgoing: list[Datagram] = []
-        self._events: list[E | Dropped] = []
+        self._natt_port: Final = natt_port
+        self._out: Final = Outbox[E](fragment_octets)
+        self._fragments: Final = Reassembler()
 
     def receive(self, datagram: bytes, peer: Endpoint, local: Endpoint, now: float) -> None:
         """Take a datagram that came from `peer` to `local`. Raises nothing: what is refused is reported as Dropped."""
+        path = Path(peer, local, marked=local.port == self._natt_port)
+        if path.marked and is_keepalive(datagram):
+            return
         try:
-            self._take(Header.parse(datagram), datagram, peer, local, now)
+            message = unmark(datagram) if path.marked else datagram
+            header = Header.parse(message)
+            if is_fragment(header):
+                whole = self._put_together(header, message, path, now)
+                if whole is None:
+                    return
+                header, message = Header.parse(whole), whole
+            self._take(header, message, path, now)
         except PeerError as error:
-            self._events.append(Dropped(peer, str(error)))
+            self._out.tell(Dropped(peer, str(error)))
 
     @abstractmethod
     def fire(self, now: float) -> None:
@@ -51,20 +104,23 @@ class Engine(ABC, Generic[E]):
 
     def outgoing(self) -> list[Datagram]:
         """Drain the datagrams to send, in order."""
-        drained, self._outgoing = self._outgoing, []
-        return drained
+        return self._out.datagrams()
 
     def events(self) -> list[E | Dropped]:
         """Drain what happened, in order."""
-        drained, self._events = self._events, []
-        return drained
+        return self._out.events()
 
     @abstractmethod
-    def _take(self, header: Header, datagram: bytes, peer: Endpoint, local: Endpoint, now: float) -> None:
-        """Take a datagram whose header parses. Raises PeerError."""
+    def _take(self, header: Header, message: bytes, path: Path, now: float) -> None:
+        """Take a message whose header parses. Raises PeerError."""
 
-    def _send(self, payload: bytes, to: Endpoint, source: Endpoint) -> None:
-        self._outgoing.append(Datagram(payload, to, source))
+    @abstractmethod
+    def _require_known(self, header: Header, path: Path) -> None:
+        """Raise Unexpected unless a fragment's cookies are those of an exchange with a peer that shows it receives."""
+
+    def _put_together(self, header: Header, fragment: bytes, path: Path, now: float) -> bytes | None:
+        self._require_known(header, path)
+        return self._fragments.take(header, fragment, path.peer, now)
 
     def _cookie(self, peer: Endpoint, local: Endpoint, now: float) -> bytes:
         """A cookie that hangs on the parties, the time and a fresh secret (RFC 2408 2.5.3)."""

@@ -4,15 +4,17 @@
 
     MemberEngine     PhaseOneEstablished PhaseOneFailed PhaseOneClosed Registered RegistrationFailed PeerSaid Dropped
     KeyServerEngine  PhaseOneEstablished PhaseOneFailed PhaseOneClosed PullRequested PullProven MemberRegistered
-                     MemberRefused PeerSaid Dropped
+                     MemberRefused PeerMoved PeerSaid Dropped
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from agent.gdoi.failures import FailureCause
+from agent.gdoi.isakmp.natt import Nat
+from agent.gsa.gpad import GpadRefusal
 from agent.gsa.identity import GroupId, Identity
 from agent.gsa.sa import GroupSA
 from agent.wire.endpoint import Endpoint
@@ -23,6 +25,7 @@ __all__ = [
     "MemberEvent",
     "MemberRefused",
     "MemberRegistered",
+    "PeerMoved",
     "PeerSaid",
     "PhaseOneClosed",
     "PhaseOneEstablished",
@@ -38,7 +41,8 @@ __all__ = [
 class PhaseOneEstablished:
     """A Phase 1 SA stands (RFC 2409 5). `identity`: the peer's, authenticated; `method`, `suite`: by their names.
 
-    `cookies`: initiator cookie then responder cookie, 16 octets: what names the SA in a capture.
+    `cookies`: initiator cookie then responder cookie, 16 octets: what names the SA in a capture. `nat`: where a NAT is,
+    None when the two did not look for one.
     """
 
     peer: Endpoint
@@ -46,6 +50,7 @@ class PhaseOneEstablished:
     method: str
     suite: str
     cookies: bytes
+    nat: Nat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,15 @@ class PhaseOneFailed:
 
 @dataclass(frozen=True, slots=True)
 class PhaseOneClosed:
-    """A Phase 1 SA that stood is gone: deleted by either side, idle or at its end. `reason`: which, in words."""
+    """A Phase 1 SA that stood is gone: deleted by either side, idle or at its end. `reason`: which, in words.
+
+    `cause`: PEER_DEAD when the peer no longer answers; None for an end that is no failure.
+    """
 
     peer: Endpoint
     identity: Identity
     reason: str
+    cause: FailureCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +99,35 @@ class Registered:
 class RegistrationFailed:
     """A registration that was asked for ended without SAs; nothing is retried until `register` is called again.
 
-    `text`: cause, detail and the member's next step.
+    `text`: cause, detail and the member's next step. `refusals`: what the GPAD did not allow, one by one.
     """
 
     group: GroupId
     cause: FailureCause
     text: str
+    refusals: tuple[GpadRefusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequested:
     """Message 1 of a GROUPKEY-PULL whose HASH(1) holds: answer with `offer` or `refuse` (RFC 6407 3.4).
 
-    `request`: the handle to answer to. `identity`: Phase 1's, to authorize by.
+    `request`: the handle to answer to. `identity`: Phase 1's, to authorize by. `certificate`: the member's own, in DER,
+    as Phase 1 verified it; None with a pre-shared key.
     """
 
     request: int
     identity: Identity
     group: GroupId
     peer: Endpoint
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PullProven:
     """Message 3 whose HASH(3) holds: state may change now; answer with `deliver` once it is durable.
 
-    `sids_wanted`: SENDER_ID_REQUEST of the GAP payload (RFC 6407 5.4), 0 when absent.
+    `sids_wanted`: SENDER_ID_REQUEST of the GAP payload (RFC 6407 5.4), 0 when absent. `certificate`: as before.
     """
 
     request: int
@@ -123,6 +135,7 @@ class PullProven:
     group: GroupId
     peer: Endpoint
     sids_wanted: int
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,18 @@ class MemberRefused:
     group: GroupId | None
     notify: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMoved:
+    """An authenticated message of a member behind a NAT came from elsewhere; it is answered there from now on.
+
+    RFC 3947 7 and 8: worth a line in the audit log, as it should be rare. `peer`: where it is now; `before`: was.
+    """
+
+    peer: Endpoint
+    before: Endpoint
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +209,7 @@ KeyServerEvent: TypeAlias = (
     | PullProven
     | MemberRegistered
     | MemberRefused
+    | PeerMoved
     | PeerSaid
     | Dropped
 )

@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Final
 
 from agent.gdoi.isakmp.constants import NotifyType
+from agent.gdoi.isakmp.policy import Method
 
-__all__ = ["CAUSES", "CauseText", "FailureCause", "Side", "explain", "phase_one_cause", "pull_cause"]
+__all__ = ["CAUSES", "CauseText", "FailureCause", "Side", "explain", "phase_one_cause", "pull_cause", "sealed_cause"]
 
 
 class FailureCause(Enum):
@@ -29,6 +30,9 @@ class FailureCause(Enum):
     UNKNOWN_GROUP = "unknown-group"
     REFUSED = "refused"
     CLOSED = "closed"
+    PEER_DEAD = "peer-dead"
+    MODE_REFUSED = "mode-refused"
+    LOCAL_FAULT = "local-fault"
 
 
 class Side(Enum):
@@ -66,7 +70,7 @@ CAUSES: Final[dict[FailureCause, CauseText]] = {
     FailureCause.UNKNOWN_PEER: CauseText(
         "no credential for that peer address",
         "have the GCKS's operator enter this member's address with its pre-shared key",
-        "enter the member's address with its pre-shared key, if it is to be one",
+        "enter the member's address, for Aggressive Mode its identity, with its pre-shared key, if it is to be one",
     ),
     FailureCause.UNKNOWN_IDENTITY: CauseText(
         "the identity is not one that the credential may assert",
@@ -75,8 +79,8 @@ CAUSES: Final[dict[FailureCause, CauseText]] = {
     ),
     FailureCause.CERTIFICATE_REFUSED: CauseText(
         "certificate refused",
-        "check both certificates: issuer among the trust anchors, validity, and the identity inside",
-        "check both certificates: issuer among the trust anchors, validity, and the identity inside",
+        "check both certificates: issuer among the trust anchors, validity, purpose, revocation lists, identity inside",
+        "check both certificates: issuer among the trust anchors, validity, purpose, revocation lists, identity inside",
     ),
     FailureCause.SIGNATURE_WRONG: CauseText(
         "the Phase 1 signature does not hold",
@@ -124,6 +128,21 @@ CAUSES: Final[dict[FailureCause, CauseText]] = {
         "see the log of the GCKS for why it deleted the SA",
         "see the log of the member for why it deleted the SA",
     ),
+    FailureCause.PEER_DEAD: CauseText(
+        "the peer of a Phase 1 SA that stood no longer answers",
+        "check that the GCKS runs and is reachable; it may have restarted",
+        "the member went away or its datagrams are lost: check the path from its address",
+    ),
+    FailureCause.MODE_REFUSED: CauseText(
+        "the Phase 1 mode is not accepted",
+        "set the mode to main here, or have the GCKS's operator accept Aggressive Mode",
+        "have the member use Main Mode, or accept Aggressive Mode and its risks here",
+    ),
+    FailureCause.LOCAL_FAULT: CauseText(
+        "this host could not do its part",
+        "see the reason: the private key of this host, most likely, cannot be used now",
+        "see the reason: the private key of this host, most likely, cannot be used now",
+    ),
 }
 
 
@@ -148,6 +167,7 @@ _PHASE_ONE: Final[dict[int, FailureCause]] = {
     NotifyType.CERTIFICATE_UNAVAILABLE: FailureCause.CERTIFICATE_REFUSED,
     NotifyType.AUTHENTICATION_FAILED: FailureCause.WRONG_KEY,
     NotifyType.INVALID_SIGNATURE: FailureCause.SIGNATURE_WRONG,
+    NotifyType.UNSUPPORTED_EXCHANGE_TYPE: FailureCause.MODE_REFUSED,
 }
 
 _PULL: Final[dict[int, FailureCause]] = {
@@ -169,3 +189,11 @@ def phase_one_cause(notify: int, *, first_message: bool) -> FailureCause | None:
 def pull_cause(notify: int) -> FailureCause:
     """What a protected notify means as the answer to a GROUPKEY-PULL."""
     return _PULL.get(notify, FailureCause.REFUSED)
+
+
+def sealed_cause(method: Method | None) -> FailureCause:
+    """What a protected Informational means that comes when we have proved ourselves and an SA was to come.
+
+    The peer refuses our proof: with a pre-shared key under keys that we do not have. Anybody may have sent it.
+    """
+    return FailureCause.WRONG_KEY if method is Method.PRE_SHARED_KEY else FailureCause.CERTIFICATE_REFUSED

@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from netaddr import IPAddress
 
 from agent.errors import Unexpected
 from agent.gdoi.failures import FailureCause
-from agent.gdoi.isakmp.phase1 import MainMode
-from agent.gdoi.isakmp.phase1_state import Stage
+from agent.gdoi.isakmp.natt import Path
+from agent.gdoi.isakmp.phase1_exchange import PhaseOneExchange
+from agent.gdoi.traversal import Traversal
 from agent.wire.endpoint import Endpoint
 
-__all__ = ["MAX_REFUSED", "MAX_RESENDS", "HalfOpen", "HalfOpenTable", "Refusals"]
+__all__ = ["AMPLIFICATION", "MAX_REFUSED", "MAX_RESENDS", "HalfOpen", "HalfOpenTable", "Rate", "Refusals"]
 
 MAX_RESENDS: Final = 8
 """Times one reply is sent again: more than a member's retries, and an end to being used as an echo."""
 MAX_REFUSED: Final = 4
 """Different final messages that one exchange may fail with: each costs us a signature check."""
+AMPLIFICATION: Final = 3
+"""Octets sent, at most, for each that came from a peer that has not shown that it receives what we send."""
+_SITE_FACTOR: Final = 8
+"""An IPv6 /64 may be one host with addresses at will, or a whole LAN of members."""
+
+Place: TypeAlias = tuple[int, int]
 
 
 @dataclass(slots=True)
 class HalfOpen:
     """One exchange. `began`: monotonic seconds. `taken`: digest of the message answered last, by `reply`.
 
-    `refused`: digests of final messages that failed; `trouble`: what to say if nothing better comes.
+    `received`, `sent`: octets so far. `refused`: digests of final messages that failed; `trouble`: what to say if
+    nothing better comes.
     """
 
-    mode: MainMode
-    peer: Endpoint
-    local: Endpoint
+    mode: PhaseOneExchange
+    traversal: Traversal
+    path: Path
     began: float
     taken: bytes = b""
     reply: bytes = b""
     resends: int = 0
+    received: int = 0
+    sent: int = 0
     refused: set[bytes] = field(default_factory=set)
     trouble: tuple[FailureCause, str] | None = None
 
+    def may_send(self, octets: int) -> bool:
+        """Whether so many octets more are in proportion to what came; anything is, once the peer is proven to be there.
+
+        The first reply always is: Aggressive Mode's holds certificates, and how many go out is bounded by its rate.
+        """
+        return self.mode.proven or not self.sent or self.sent + octets <= AMPLIFICATION * self.received
+
 
 class HalfOpenTable:
-    """Exchanges by initiator cookie and peer, oldest first."""
+    """Exchanges by initiator cookie and peer, and by both cookies; oldest first."""
 
     def __init__(self, limit: int, limit_per_address: int) -> None:
         self._limit: Final = limit
         self._limit_per_address: Final = limit_per_address
         self._entries: OrderedDict[tuple[bytes, Endpoint], HalfOpen] = OrderedDict()
-        self._addresses: Counter[IPAddress] = Counter()
+        self._begun_at: dict[bytes, tuple[bytes, Endpoint]] = {}
+        self._places: Counter[Place] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,42 +74,86 @@ class HalfOpenTable:
     def giving_way(self, address: IPAddress) -> HalfOpen | None:
         """What to let go so that one exchange more of `address` passes no limit, None where there is room.
 
-        It is the oldest whose peer has not shown that it receives what we send: forged addresses take the places of
-        each other, not of members. Raises Unexpected, without notify, when there is none.
+        It is the oldest whose peer has not shown that it receives what we send: of that address where it has its
+        share, else of the one that has most. Forged addresses take the places of each other, not of members.
+        Raises Unexpected, without notify, when there is none.
         """
-        if self._addresses[address] >= self._limit_per_address:
-            of_address = (entry for entry in self._entries.values() if entry.peer.address == address)
-            return _oldest_unproven(of_address, f"{self._limit_per_address} Phase 1 exchanges of {address}")
+        place = _place(address)
+        share = self._limit_per_address * (_SITE_FACTOR if address.version == 6 else 1)
+        if self._places[place] >= share:
+            return self._oldest_unproven(lambda of: of == place, f"{share} Phase 1 exchanges of {_name(address)}")
         if len(self._entries) >= self._limit:
-            return _oldest_unproven(self._entries.values(), f"{self._limit} Phase 1 exchanges")
+            return self._of_the_greediest()
         return None
 
     def add(self, entry: HalfOpen) -> None:
         """Take an exchange in; ask `giving_way` first."""
-        self._entries[entry.mode.cookies[:8], entry.peer] = entry
-        self._addresses[entry.peer.address] += 1
+        key = entry.mode.cookies[:8], entry.path.peer
+        self._entries[key] = entry
+        self._begun_at[entry.mode.cookies] = key
+        self._places[_place(entry.path.peer.address)] += 1
 
     def get(self, initiator_cookie: bytes, peer: Endpoint) -> HalfOpen | None:
-        """The exchange of that initiator cookie with that peer."""
+        """The exchange that a peer began with that initiator cookie."""
         return self._entries.get((initiator_cookie, peer))
+
+    def find(self, cookies: bytes) -> HalfOpen | None:
+        """The exchange of both cookies, wherever its peer is by now."""
+        key = self._begun_at.get(cookies)
+        return self._entries[key] if key is not None else None
 
     def remove(self, entry: HalfOpen) -> None:
         """Let an exchange go."""
-        del self._entries[entry.mode.cookies[:8], entry.peer]
-        self._addresses[entry.peer.address] -= 1
-        if not self._addresses[entry.peer.address]:
-            del self._addresses[entry.peer.address]
+        key = self._begun_at.pop(entry.mode.cookies)
+        del self._entries[key]
+        place = _place(key[1].address)
+        self._places[place] -= 1
+        if not self._places[place]:
+            del self._places[place]
 
     def oldest(self) -> HalfOpen | None:
         """The exchange that began first."""
         return next(iter(self._entries.values()), None)
 
+    def _of_the_greediest(self) -> HalfOpen:
+        unproven = Counter(_place(key[1].address) for key, entry in self._entries.items() if not entry.mode.proven)
+        most = max(unproven.values(), default=0)
+        return self._oldest_unproven(lambda of: unproven[of] == most, f"{self._limit} Phase 1 exchanges")
 
-def _oldest_unproven(entries: Iterable[HalfOpen], what: str) -> HalfOpen:
-    for entry in entries:
-        if entry.mode.stage is Stage.SA_SENT:
-            return entry
-    raise Unexpected(f"{what} are under way already", notify=0)
+    def _oldest_unproven(self, wanted: Callable[[Place], bool], what: str) -> HalfOpen:
+        for (_, peer), entry in self._entries.items():
+            if not entry.mode.proven and wanted(_place(peer.address)):
+                return entry
+        raise Unexpected(f"{what} are under way already", notify=0)
+
+
+def _place(address: IPAddress) -> Place:
+    """What counts as one address: of IPv6 the /64."""
+    value = int(address)
+    return (4, value) if address.version == 4 else (6, value >> 64)
+
+
+def _name(address: IPAddress) -> str:
+    return str(address) if address.version == 4 else f"{address}/64"
+
+
+class Rate:
+    """So many a second on average, and that many at once (a token bucket)."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s: Final = per_s
+        self._tokens = max(per_s, 1.0)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more is within the rate; counts it then."""
+        full = max(self._per_s, 1.0)
+        self._tokens = min(full, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
 
 class Refusals:

@@ -1,38 +1,58 @@
-"""The Rekey SA between the wire and the GSA: SAK and KEK key packet (RFC 6407 5.3, 5.6.2)."""
+"""The Rekey SA between the wire and the GSA: SAK, KEK and LKH key packets (RFC 6407 5.3, 5.6.2, 5.6.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import IntEnum
+from typing import Final, TypeVar
 
 from netaddr import IPAddress
 
 from agent.errors import Malformed
 from agent.gdoi.constants import (
     KdType,
+    KekAcknowledgement,
     KekAlgorithm,
     KekAttribute,
     KekKeyAttribute,
+    LkhAttribute,
     SignatureAlgorithm,
     SignatureHash,
 )
 from agent.gdoi.isakmp.attributes import Attribute, basic, variable
 from agent.gdoi.isakmp.constants import NotifyType, name_of
 from agent.gdoi.kd import KeyAttribute, KeyPacket
+from agent.gdoi.lkh import DownloadArray, download_array_of, lkh_of
 from agent.gdoi.sa import SAK
 from agent.gdoi.selectors import address_of, block_of_address
-from agent.gdoi.signature_key import key_bits, subject_public_key_info
+from agent.gdoi.signature_key import encoded, key_bits, subject_public_key_info
+from agent.gdoi.tolerances import Tolerances
+from agent.gsa.rekey import KEK_CIPHERS, Acknowledgement, KekCipher, LkhKey
 from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 
 __all__ = ["OfferedRekey", "packet_of", "rekey_of", "rekey_sa_of", "sak_of"]
 
-_UDP = 17
-_AES_BLOCK_OCTETS = 16
-_AES_KEY_BITS: Final = (128, 192, 256)
-_LIFETIME_OCTETS = 4
+K = TypeVar("K")
+V = TypeVar("V")
 
+_UDP = 17
+_LIFETIME_OCTETS = 4
+_PRIVATE: Final = range(128, 256)
+"""KEK attributes for private use (RFC 6407 9)."""
+
+_FIXED_KEY: Final = {KekAlgorithm.KEK_ALG_3DES: "3des-cbc"}
+_VARIABLE_KEY: Final = {
+    (KekAlgorithm.KEK_ALG_AES, 128): "aes-cbc-128",
+    (KekAlgorithm.KEK_ALG_AES, 192): "aes-cbc-192",
+    (KekAlgorithm.KEK_ALG_AES, 256): "aes-cbc-256",
+}
+"""Ciphers by KEK_ALGORITHM, and KEK_KEY_LENGTH where the key has none of its own. DES is left out (RFC 6407 6.1)."""
+_NUMBERS: Final = {
+    **{name: (algorithm, None) for algorithm, name in _FIXED_KEY.items()},
+    **{name: pair for pair, name in _VARIABLE_KEY.items()},
+}
 _SIGNATURES: Final = {
     SignatureAlgorithm.SIG_ALG_RSA: "rsa",
     SignatureAlgorithm.SIG_ALG_ECDSA_256: "ecdsa-256",
@@ -40,12 +60,19 @@ _SIGNATURES: Final = {
     SignatureAlgorithm.SIG_ALG_ECDSA_521: "ecdsa-521",
 }
 _HASHES: Final = {
+    SignatureHash.SIG_HASH_SHA1: "sha1",
     SignatureHash.SIG_HASH_SHA256: "sha2-256",
     SignatureHash.SIG_HASH_SHA384: "sha2-384",
     SignatureHash.SIG_HASH_SHA512: "sha2-512",
 }
 _IMPLIED_HASHES: Final = {"ecdsa-256": "sha2-256", "ecdsa-384": "sha2-384", "ecdsa-521": "sha2-512"}
 """The hash that an ECDSA signature has by its own name (RFC 6407 5.3.5)."""
+_ACKNOWLEDGEMENTS: Final = {
+    KekAcknowledgement.REKEY_ACK_KEK_SHA256: Acknowledgement.KEK_SHA256,
+    KekAcknowledgement.REKEY_ACK_LKH_SHA256: Acknowledgement.LKH_SHA256,
+    KekAcknowledgement.REKEY_ACK_KEK_SHA512: Acknowledgement.KEK_SHA512,
+    KekAcknowledgement.REKEY_ACK_LKH_SHA512: Acknowledgement.LKH_SHA512,
+}
 
 _SINGLE_VALUED: Final = frozenset(
     {
@@ -54,6 +81,7 @@ _SINGLE_VALUED: Final = frozenset(
         KekAttribute.SIG_HASH_ALGORITHM,
         KekAttribute.SIG_ALGORITHM,
         KekAttribute.SIG_KEY_LENGTH,
+        KekAttribute.KEK_ACK_REQUESTED,
     }
 )
 
@@ -62,7 +90,8 @@ _SINGLE_VALUED: Final = frozenset(
 class OfferedRekey:
     """A SAK's policy in the GSA's words; its keys come later. Fields as in RekeySA.
 
-    `lifetime_s`: None where the SAK names none. `signature_key_bits`: None likewise.
+    `lifetime_s`: None where the SAK names none. `signature_key_bits`: None likewise. `acknowledgement`: None also for
+    a type that is not known: the member then goes on without (RFC 8263 4).
     """
 
     spi: bytes
@@ -70,24 +99,27 @@ class OfferedRekey:
     destination: IPAddress
     source_port: int
     destination_port: int
-    key_bits: int
+    cipher: KekCipher
     signature_algorithm: str
     signature_hash: str | None
     signature_key_bits: int | None
     lifetime_s: int | None
+    acknowledgement: Acknowledgement | None = None
 
 
 def _unsupported(text: str) -> Malformed:
     return Malformed(text, notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
 
 
-def _values(attributes: Iterable[Attribute]) -> dict[int, int]:
+def _values(attributes: Iterable[Attribute], tolerances: Tolerances) -> dict[int, int]:
     """Each attribute's value. Raises Malformed for one not understood, or given twice with different values."""
     values: dict[int, int] = {}
     for attribute in attributes:
         name = name_of(KekAttribute, attribute.type)
         if attribute.type == KekAttribute.KEK_MANAGEMENT_ALGORITHM:
             continue  # to be ignored in a GROUPKEY-PULL (RFC 6407 5.3)
+        if tolerances.ignore_private_attributes and attribute.type in _PRIVATE:
+            continue
         if attribute.type == KekAttribute.KEK_KEY_LIFETIME:
             if len(attribute.octets) > _LIFETIME_OCTETS:
                 raise Malformed(f"{name} has {len(attribute.octets)} octets, not {_LIFETIME_OCTETS}")
@@ -100,10 +132,13 @@ def _values(attributes: Iterable[Attribute]) -> dict[int, int]:
     return values
 
 
-def rekey_of(sak: SAK) -> OfferedRekey:
+def rekey_of(sak: SAK, tolerances: Tolerances | None = None) -> OfferedRekey:
     """What a SAK says. Raises Malformed, ATTRIBUTES-NOT-SUPPORTED for what is not understood (RFC 6407 5.3.2)."""
+    tolerances = tolerances or Tolerances()
     if sak.protocol != _UDP:
         raise Malformed(f"a GROUPKEY-PUSH over IP protocol {sak.protocol}, not UDP")
+    if sak.reserved and not tolerances.rfc3547:
+        raise Malformed(f"SAK: RESERVED2 is {sak.reserved}, not 0")
     source, destination = address_of(sak.source), address_of(sak.destination)
     if source.version != destination.version:
         raise Malformed(
@@ -111,36 +146,44 @@ def rekey_of(sak: SAK) -> OfferedRekey:
         )
     if not any(sak.spi):
         raise Malformed("the Rekey SA's SPI is zero", notify=NotifyType.INVALID_SPI)
-    values = _values(sak.attributes)
+    values = _values(sak.attributes, tolerances)
     if values.get(KekAttribute.KEK_KEY_LIFETIME) == 0:
         raise Malformed("a KEK lifetime of nothing")
     signature, digest = _signature_of(values)
+    requested = values.get(KekAttribute.KEK_ACK_REQUESTED)
     return OfferedRekey(
         spi=sak.spi,
         source=source,
         destination=destination,
         source_port=sak.source.port,
         destination_port=sak.destination.port,
-        key_bits=_key_bits_of(values),
+        cipher=_cipher_of(values),
         signature_algorithm=signature,
         signature_hash=digest,
         signature_key_bits=values.get(KekAttribute.SIG_KEY_LENGTH),
         lifetime_s=values.get(KekAttribute.KEK_KEY_LIFETIME),
+        acknowledgement=next((mine for number, mine in _ACKNOWLEDGEMENTS.items() if number == requested), None),
     )
 
 
-def _key_bits_of(values: dict[int, int]) -> int:
-    algorithm = values.get(KekAttribute.KEK_ALGORITHM)
-    if algorithm is None:
+def _cipher_of(values: dict[int, int]) -> KekCipher:
+    number = values.get(KekAttribute.KEK_ALGORITHM)
+    if number is None:
         raise Malformed("a SAK without KEK_ALGORITHM")
-    if algorithm != KekAlgorithm.KEK_ALG_AES:
-        raise _unsupported(f"KEK_ALGORITHM {name_of(KekAlgorithm, algorithm)}")
     bits = values.get(KekAttribute.KEK_KEY_LENGTH)
+    for algorithm, name in _FIXED_KEY.items():
+        if algorithm == number:
+            if bits not in (None, 8 * KEK_CIPHERS[name].key_octets):
+                raise _unsupported(f"KEK_KEY_LENGTH {bits} with {algorithm.name}")
+            return KEK_CIPHERS[name]
+    if number not in {algorithm for algorithm, _ in _VARIABLE_KEY}:
+        raise _unsupported(f"KEK_ALGORITHM {name_of(KekAlgorithm, number)}")
     if bits is None:
-        raise Malformed("KEK_ALG_AES without KEK_KEY_LENGTH")
-    if bits not in _AES_KEY_BITS:
-        raise _unsupported(f"KEK_KEY_LENGTH {bits}")
-    return bits
+        raise Malformed(f"{name_of(KekAlgorithm, number)} without KEK_KEY_LENGTH")
+    for pair, name in _VARIABLE_KEY.items():
+        if pair == (number, bits):
+            return KEK_CIPHERS[name]
+    raise _unsupported(f"KEK_KEY_LENGTH {bits}")
 
 
 def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
@@ -167,76 +210,163 @@ def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
     return algorithm, None
 
 
-def sak_of(rekey: RekeySA, now: float) -> SAK:
-    """The SAK of a Rekey SA with the lifetime it has left. Raises ValueError for names that GDOI has no number for."""
-    name, _, bits = rekey.key_algorithm.rpartition("-")
-    if name != "aes-cbc" or not bits.isdecimal() or int(bits) not in _AES_KEY_BITS:
-        raise ValueError(f"KEK algorithm {rekey.key_algorithm!r}")
-    signatures = {known: number for number, known in _SIGNATURES.items()}
-    hashes = {known: number for number, known in _HASHES.items()}
-    if rekey.signature_algorithm not in signatures:
-        raise ValueError(f"signature algorithm {rekey.signature_algorithm!r}")
-    if rekey.signature_hash not in (None, *hashes):
-        raise ValueError(f"signature hash {rekey.signature_hash!r}")
-    attributes = [
-        basic(KekAttribute.KEK_ALGORITHM, KekAlgorithm.KEK_ALG_AES),
-        basic(KekAttribute.KEK_KEY_LENGTH, int(bits)),
-    ]
+def sak_of(rekey: RekeySA, now: float, tolerances: Tolerances | None = None) -> SAK:
+    """The SAK of a Rekey SA with the lifetime it has left. Raises ValueError for addresses of two families."""
+    tolerances = tolerances or Tolerances()
+    if rekey.source.version != rekey.destination.version:
+        raise ValueError(f"GROUPKEY-PUSH from {rekey.source} to {rekey.destination}: families differ")
+    algorithm, bits = _NUMBERS[rekey.key_algorithm]
+    attributes = [basic(KekAttribute.KEK_ALGORITHM, algorithm)]
+    if bits is not None:
+        attributes.append(basic(KekAttribute.KEK_KEY_LENGTH, bits))
     if rekey.expires is not None:
         left = max(1, int(rekey.expires - now))
         attributes.append(variable(KekAttribute.KEK_KEY_LIFETIME, left.to_bytes(_LIFETIME_OCTETS)))
     if rekey.signature_hash is not None:
-        attributes.append(basic(KekAttribute.SIG_HASH_ALGORITHM, hashes[rekey.signature_hash]))
+        attributes.append(basic(KekAttribute.SIG_HASH_ALGORITHM, _number_for(_HASHES, rekey.signature_hash)))
     attributes += (
-        basic(KekAttribute.SIG_ALGORITHM, signatures[rekey.signature_algorithm]),
+        basic(KekAttribute.SIG_ALGORITHM, _number_for(_SIGNATURES, rekey.signature_algorithm)),
         basic(KekAttribute.SIG_KEY_LENGTH, key_bits(rekey.verify_key)),
     )
+    if rekey.acknowledgement is not None and not tolerances.rfc3547:
+        number = _number_for(_ACKNOWLEDGEMENTS, rekey.acknowledgement)
+        attributes.append(basic(KekAttribute.KEK_ACK_REQUESTED, number))
     return SAK(
         _UDP,
         block_of_address(rekey.source, rekey.source_port),
         block_of_address(rekey.destination, rekey.destination_port),
         rekey.spi,
         tuple(attributes),
+        id_length_octets=tolerances.id_length_octets,
     )
 
 
-def packet_of(rekey: RekeySA) -> KeyPacket:
-    """The KEK key packet of a Rekey SA: IV then key, and the public key that verifies (RFC 6407 5.6.2)."""
+def _number_for(table: Mapping[K, V], meaning: V) -> K:
+    return next(number for number, known in table.items() if known == meaning)
+
+
+def packet_of(rekey: RekeySA, tolerances: Tolerances | None = None) -> KeyPacket:
+    """The key packet of a Rekey SA, with the public key that verifies.
+
+    IV then key in a KEK packet (RFC 6407 5.6.2); the member's path in an LKH packet where there is a hierarchy, whose
+    root is the KEK (RFC 6407 5.6.3).
+    """
+    form = (tolerances or Tolerances()).signature_key
+    verify_key = Secret(encoded(rekey.verify_key, form))
+    if rekey.lkh:
+        array = download_array_of(rekey.lkh, _NUMBERS[rekey.key_algorithm][0])
+        attributes = (
+            KeyAttribute(LkhAttribute.LKH_DOWNLOAD_ARRAY, Secret(array.build())),
+            KeyAttribute(LkhAttribute.SIG_ALGORITHM_KEY, verify_key),
+        )
+        return KeyPacket(KdType.LKH, rekey.spi, attributes)
     return KeyPacket(
         KdType.KEK,
         rekey.spi,
         (
             KeyAttribute(KekKeyAttribute.KEK_ALGORITHM_KEY, Secret(rekey.iv + rekey.key.reveal())),
-            KeyAttribute(KekKeyAttribute.SIG_ALGORITHM_KEY, Secret(rekey.verify_key)),
+            KeyAttribute(KekKeyAttribute.SIG_ALGORITHM_KEY, verify_key),
         ),
     )
 
 
-def rekey_sa_of(offered: OfferedRekey, packet: KeyPacket, *, sequence: int, received: float) -> RekeySA:
-    """The Rekey SA of a SAK and the key packet with its SPI.
+@dataclass(frozen=True, slots=True)
+class _Downloaded:
+    """What a key packet has of a Rekey SA."""
+
+    iv: bytes
+    key: Secret
+    signature_key: bytes | None
+    lkh: tuple[LkhKey, ...] = ()
+
+
+def rekey_sa_of(offered: OfferedRekey, packets: Sequence[KeyPacket], *, sequence: int, received: float) -> RekeySA:
+    """The Rekey SA of a SAK and the key packets with its SPI: one KEK or one LKH packet, or one of each.
 
     `sequence`: of the SEQ payload; `received`: monotonic seconds at which the SAK came.
-    Raises Malformed unless the packet has exactly both keys and they fit the policy (RFC 6407 5.6.2).
+    Raises Malformed unless they have exactly the keys that the policy asks for (RFC 6407 5.6.2, 5.6.3).
     """
+    found = [_READERS[packet.kd_type](offered, packet) for packet in packets]
+    last = found[-1]
+    if any(other.key != last.key or other.iv != last.iv for other in found):
+        raise Malformed(
+            "KEK_ALGORITHM_KEY is not the root of LKH_DOWNLOAD_ARRAY", notify=NotifyType.INVALID_KEY_INFORMATION
+        )
+    signature_keys = {item.signature_key for item in found if item.signature_key is not None}
+    if len(signature_keys) != 1:
+        raise Malformed(f"{len(signature_keys)} different SIG_ALGORITHM_KEYs where one belongs")
+    return RekeySA(
+        spi=offered.spi,
+        source=offered.source,
+        destination=offered.destination,
+        source_port=offered.source_port,
+        destination_port=offered.destination_port,
+        key_algorithm=offered.cipher.name,
+        key=last.key,
+        iv=last.iv,
+        signature_algorithm=offered.signature_algorithm,
+        signature_hash=offered.signature_hash,
+        verify_key=_verify_key_of(offered, signature_keys.pop()),
+        sequence=sequence,
+        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
+        acknowledgement=offered.acknowledgement,
+        lkh=next((item.lkh for item in found if item.lkh), ()),
+    )
+
+
+def _keys_of(packet: KeyPacket, kinds: type[IntEnum]) -> dict[int, Secret]:
+    """The attributes by type, each once. Raises Malformed."""
     keys: dict[int, Secret] = {}
     for attribute in packet.attributes:
-        if attribute.type in keys or attribute.type not in list(KekKeyAttribute):
-            raise Malformed(f"{name_of(KekKeyAttribute, attribute.type)} twice or out of place in a KEK packet")
+        if attribute.type in keys or attribute.type not in list(kinds):
+            place = name_of(KdType, packet.kd_type)
+            raise Malformed(f"{name_of(kinds, attribute.type)} twice or out of place in a {place} packet")
         keys[attribute.type] = attribute.value
+    return keys
+
+
+def _of_kek_packet(offered: OfferedRekey, packet: KeyPacket) -> _Downloaded:
+    keys = _keys_of(packet, KekKeyAttribute)
     for kind in KekKeyAttribute:
         if kind not in keys:
             raise Malformed(f"a KEK packet without {kind.name}")
-    key_octets = offered.key_bits // 8
+    cipher = offered.cipher
     material = keys[KekKeyAttribute.KEK_ALGORITHM_KEY].reveal()
-    if len(material) != _AES_BLOCK_OCTETS + key_octets:
+    if len(material) != cipher.block_octets + cipher.key_octets:
         raise Malformed(
-            f"KEK_ALGORITHM_KEY has {len(material)} octets, not {_AES_BLOCK_OCTETS} of IV and {key_octets} of key",
+            f"KEK_ALGORITHM_KEY has {len(material)} octets, not {cipher.block_octets} of IV and"
+            f" {cipher.key_octets} of key",
             notify=NotifyType.INVALID_KEY_INFORMATION,
         )
+    return _Downloaded(
+        material[: cipher.block_octets],
+        Secret(material[cipher.block_octets :]),
+        keys[KekKeyAttribute.SIG_ALGORITHM_KEY].reveal(),
+    )
+
+
+def _of_lkh_packet(offered: OfferedRekey, packet: KeyPacket) -> _Downloaded:
+    keys = _keys_of(packet, LkhAttribute)
+    if LkhAttribute.LKH_UPDATE_ARRAY in keys:
+        raise Malformed("LKH_UPDATE_ARRAY in a GROUPKEY-PULL, which gives a member its keys whole")
+    if LkhAttribute.LKH_DOWNLOAD_ARRAY not in keys:
+        raise Malformed("an LKH packet without LKH_DOWNLOAD_ARRAY")
+    array = DownloadArray.parse(keys[LkhAttribute.LKH_DOWNLOAD_ARRAY].reveal())
+    lkh = lkh_of(array, offered.cipher, _NUMBERS[offered.cipher.name][0])
+    signature_key = keys.get(LkhAttribute.SIG_ALGORITHM_KEY)
+    return _Downloaded(lkh[-1].iv, lkh[-1].key, None if signature_key is None else signature_key.reveal(), lkh)
+
+
+_READERS: Final[dict[int, Callable[[OfferedRekey, KeyPacket], _Downloaded]]] = {
+    KdType.KEK: _of_kek_packet,
+    KdType.LKH: _of_lkh_packet,
+}
+
+
+def _verify_key_of(offered: OfferedRekey, octets: bytes) -> bytes:
+    """The public key as DER SubjectPublicKeyInfo. Raises Malformed, INVALID-KEY-INFORMATION."""
     try:
-        verify_key = subject_public_key_info(
-            offered.signature_algorithm, keys[KekKeyAttribute.SIG_ALGORITHM_KEY].reveal()
-        )
+        verify_key = subject_public_key_info(offered.signature_algorithm, octets)
         bits = key_bits(verify_key)
     except ValueError as error:
         raise Malformed(f"SIG_ALGORITHM_KEY: {error}", notify=NotifyType.INVALID_KEY_INFORMATION) from error
@@ -245,18 +375,4 @@ def rekey_sa_of(offered: OfferedRekey, packet: KeyPacket, *, sequence: int, rece
             f"SIG_ALGORITHM_KEY has {bits} bits, SIG_KEY_LENGTH says {offered.signature_key_bits}",
             notify=NotifyType.INVALID_KEY_INFORMATION,
         )
-    return RekeySA(
-        spi=offered.spi,
-        source=offered.source,
-        destination=offered.destination,
-        source_port=offered.source_port,
-        destination_port=offered.destination_port,
-        key_algorithm=f"aes-cbc-{offered.key_bits}",
-        key=Secret(material[_AES_BLOCK_OCTETS:]),
-        iv=material[:_AES_BLOCK_OCTETS],
-        signature_algorithm=offered.signature_algorithm,
-        signature_hash=offered.signature_hash,
-        verify_key=verify_key,
-        sequence=sequence,
-        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
-    )
+    return verify_key

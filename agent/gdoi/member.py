@@ -1,7 +1,8 @@
 """The member's engine: Phase 1 as initiator and GROUPKEY-PULL for several groups with one key server (RFC 6407 3).
 
 Groups that are asked for wait in line. One Phase 1 SA serves them one after the other, so that a protected Notify can
-only be about the GROUPKEY-PULL under way. The SA is kept for later ones until it is idle or at its end.
+only be about the GROUPKEY-PULL under way. What becomes of the SA then is a setting (Keeping); where it is kept, its
+successor stands before it goes.
 """
 
 from __future__ import annotations
@@ -11,53 +12,46 @@ from datetime import datetime
 from typing import Final
 
 from agent.clock import Entropy
-from agent.errors import NotAuthorized, PeerError, Replayed, Unexpected
+from agent.errors import PeerError, Replayed, Unexpected
 from agent.gdoi.engine import Engine, digest_of
 from agent.gdoi.events import (
     MemberEvent,
     PeerSaid,
-    PhaseOneClosed,
     PhaseOneEstablished,
     PhaseOneFailed,
     Registered,
     RegistrationFailed,
 )
-from agent.gdoi.failures import FailureCause, Side, explain, phase_one_cause, pull_cause
-from agent.gdoi.isakmp.chain import Chain, parse_chain
-from agent.gdoi.isakmp.constants import Doi, ExchangeType, HeaderFlags, NotifyType, PayloadType
+from agent.gdoi.failures import FailureCause, Side, explain, pull_cause
+from agent.gdoi.initiator import Initiator, PhaseOneRefused
+from agent.gdoi.isakmp.chain import Chain
+from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType, PayloadType
 from agent.gdoi.isakmp.credentials import Credentials
-from agent.gdoi.isakmp.header import HEADER, NO_COOKIE, Header
-from agent.gdoi.isakmp.informational import (
-    clear_notify,
-    delete_phase_one,
-    deletes_phase_one,
-    is_error,
-    notify_of,
-    said,
-)
-from agent.gdoi.isakmp.payloads import INFORMATIONAL
-from agent.gdoi.isakmp.phase1 import MainMode
-from agent.gdoi.isakmp.phase1_state import PhaseOnePolicy, PhaseOneSA, Stage
-from agent.gdoi.member_state import PhaseOneUnderWay, PullUnderWay, Wanted
+from agent.gdoi.isakmp.dpd import answer, questions
+from agent.gdoi.isakmp.header import Header
+from agent.gdoi.isakmp.informational import deletes_phase_one, is_error, said
+from agent.gdoi.isakmp.natt import Path
+from agent.gdoi.isakmp.phase1_modes import MODES
+from agent.gdoi.isakmp.phase1_state import PhaseOneSA
+from agent.gdoi.member_state import PullUnderWay, Wanted
 from agent.gdoi.preview import preview_of
 from agent.gdoi.pull import PullInitiator
-from agent.gdoi.retransmit import Retransmission
+from agent.gdoi.retransmit import Retransmission, RetryPolicy
 from agent.gdoi.session import Session
-from agent.gdoi.settings import MemberSettings
+from agent.gdoi.settings import Keeping, MemberSettings
+from agent.gdoi.standing import Ending, Standing, Standings
 from agent.gdoi.translate import OfferedPolicy
-from agent.gsa.gpad import Gpad
+from agent.gdoi.upkeep import Due, margin_s
+from agent.gsa.gpad import Gpad, GpadRefusal, GpadRule, PeerMethod
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import GroupSA
-from agent.wire.endpoint import Endpoint
 
 __all__ = ["MemberEngine"]
 
 _NONCE_OCTETS: Final = 32
-_GROUP_OCTETS: Final = 4
-_RENEW_BEFORE_S: Final = 30.0
-"""A Phase 1 SA so close to its end, or past half of a shorter life, begins no GROUPKEY-PULL: it might outlast it."""
-_MAX_REMEMBERED: Final = 64
-"""Messages of one exchange that are recognised when they come again; an exchange has three."""
+_CONNECTED_WITHIN: Final = RetryPolicy(first_s=5.0, ceiling_s=5.0, retries=0)
+"""How long a Notify CONNECTED is waited for: peers set the Commit bit that never send one (RFC 2408 3.1)."""
+_REPLACED: Final = Ending("replaced by a new one")
 
 
 class MemberEngine(Engine[MemberEvent]):
@@ -71,23 +65,23 @@ class MemberEngine(Engine[MemberEvent]):
         entropy: Entropy,
         utc: Callable[[], datetime],
     ) -> None:
-        super().__init__(entropy, utc)
+        natt_port = settings.local_natt.port if settings.local_natt is not None else None
+        super().__init__(entropy, utc, natt_port=natt_port, fragment_octets=settings.fragment_octets)
         self._settings: Final = settings
         self._credentials: Final = credentials
         self._gpad: Final = gpad
+        self._endpoints: Final = settings.endpoints
         self._waiting: dict[GroupId, Wanted] = {}
-        self._phase_one: PhaseOneUnderWay | None = None
-        self._session: Session | None = None
+        self._phase_one: Initiator | None = None
+        self._standings: Final = Standings(settings, entropy, self._out)
         self._pull: PullUnderWay | None = None
 
     def register(self, group: GroupId, now: float, *, sids_wanted: int = 0) -> None:
         """Ask for the group's SAs; ends in Registered or RegistrationFailed. Asked again meanwhile, nothing happens.
 
         `sids_wanted`: the number of encryption modules that send on counter-mode SAs, where that is more than one
-        (RFC 6407 3.5). Raises ValueError for a group identifier that is not of 4 octets (RFC 6407 5.1).
+        (RFC 6407 3.5).
         """
-        if len(group.octets) != _GROUP_OCTETS:
-            raise ValueError(f"GDOI asks for groups by {_GROUP_OCTETS} octets, not {len(group.octets)}")
         if group not in self._waiting:
             self._waiting[group] = Wanted(now, sids_wanted)
             self._advance(now)
@@ -95,78 +89,86 @@ class MemberEngine(Engine[MemberEvent]):
     def close(self, now: float) -> None:
         """Delete the Phase 1 SA, protected; registrations under way fail with CLOSED."""
         self._fail_all(FailureCause.CLOSED, "this member closes")
-        if self._phase_one is not None:
-            self._phase_one.mode.wipe()
-            self._phase_one = None
-        self._pull = None
-        self._end_session("this member closes", delete=True)
+        self._drop_phase_one()
+        self._end_pull(now)
+        self._end_current(Ending("this member closes"), now)
 
     def fire(self, now: float) -> None:
         """Do what is due by now: retransmissions, and the end of what waited too long."""
-        if self._phase_one is not None and self._phase_one.flight.due(now):
-            self._repeat_phase_one(self._phase_one, now)
+        if self._phase_one is not None:
+            try:
+                self._phase_one.fire(now)
+            except PhaseOneRefused as error:
+                self._phase_one_refused(error, now)
         if self._pull is not None and self._pull.flight.due(now):
             self._repeat_pull(self._pull, now)
-        session = self._session
-        if session is not None and self._pull is None and now >= self._session_end(session):
-            self._end_session("at its end" if now >= session.expires else "idle", delete=True)
+        while self._pull is None and (standing := self._standings.current) is not None:
+            due = standing.upkeep.due(now)
+            if due is None:
+                break
+            self._keep_up(standing, due, now)
         self._advance(now)
 
     def deadline(self) -> float | None:
         """Monotonic seconds at which `fire` wants to be called, None while nothing waits."""
         times = []
         if self._phase_one is not None:
-            times.append(self._phase_one.flight.deadline)
+            times.append(self._phase_one.deadline)
         if self._pull is not None:
             times.append(self._pull.flight.deadline)
-        elif self._session is not None:
-            times.append(self._session_end(self._session))
+        elif self._standings.current is not None:
+            times.append(self._standings.current.upkeep.deadline())
         return min(times, default=None)
-
-    def _session_end(self, session: Session) -> float:
-        return min(session.used + self._settings.idle_s, session.expires)
 
     # What to do next
 
     def _advance(self, now: float) -> None:
         """Begin what the groups in line need, unless something is under way."""
-        if not self._waiting or self._phase_one is not None or self._pull is not None:
+        if self._pull is not None:
             return
-        session = self._session
-        if session is not None and (session.exhausted or now >= session.expires - _margin_s(session)):
-            self._end_session("at its end", delete=True)
-            session = None
-        if session is None:
+        standing = self._standings.current
+        if not self._waiting:
+            if self._settings.keeping is Keeping.DROP:
+                self._end_current(Ending("no GROUPKEY-PULL needs it any more"), now)
+            return
+        if standing is not None and _usable(standing.session, now):
+            self._serve(standing, now)
+        elif self._phase_one is None:
             self._start_phase_one(now)
-            return
+
+    def _serve(self, standing: Standing, now: float) -> None:
+        """Begin the GROUPKEY-PULL of the first group in line that this key server may give."""
+        session = standing.session
         entry = self._gpad.lookup(session.identity)
         for group in list(self._waiting):
             # The group is not even named to a GCKS that may not give it (RFC 5374 4.1.3.3).
             if entry is None or not entry.permits_group(group):
-                self._fail(group, FailureCause.GROUP_NOT_IN_GPAD, f"group {group} from {session.identity}")
+                detail = f"group {group} from {session.identity}"
+                refusal = GpadRefusal(GpadRule.GROUP, entry.name if entry is not None else None, "", detail)
+                self._fail(group, FailureCause.GROUP_NOT_IN_GPAD, detail, (refusal,))
         if self._waiting:
-            self._start_pull(session, next(iter(self._waiting)), now)
+            self._start_pull(standing, next(iter(self._waiting)), now)
+        else:
+            self._advance(now)
 
     def _start_phase_one(self, now: float) -> None:
         settings = self._settings
-        dois = {Doi.GDOI, Doi.IPSEC} if settings.accept_ipsec_doi else {Doi.GDOI}
-        mode = MainMode(
-            initiator=True,
-            policy=PhaseOnePolicy(settings.identity, settings.suites, settings.lifetime_s, frozenset(dois)),
-            credentials=self._credentials,
-            peer=settings.key_server,
-            cookies=self._cookie(settings.key_server, settings.local, now) + NO_COOKIE,
-            entropy=self._entropy,
-            utc=self._utc,
-        )
         try:
-            first = mode.start()
-        except NotAuthorized as error:
-            self._phase_one_failed(FailureCause.UNKNOWN_PEER, str(error), mode)
-            return
-        self._phase_one = PhaseOneUnderWay(mode, self._launch(first, now))
+            self._phase_one = Initiator(
+                settings,
+                self._credentials,
+                self._cookie(settings.key_server, settings.local, now),
+                self._entropy,
+                self._utc,
+                self._out,
+                now,
+                initial_contact=settings.initial_contact and self._standings.current is None,
+            )
+        except PhaseOneRefused as error:
+            self._phase_one_refused(error, now)
 
-    def _start_pull(self, session: Session, group: GroupId, now: float) -> None:
+    def _start_pull(self, standing: Standing, group: GroupId, now: float) -> None:
+        session = standing.session
         message_id = session.fresh_message_id(self._entropy)
         exchange = PullInitiator(
             group,
@@ -174,249 +176,264 @@ class MemberEngine(Engine[MemberEvent]):
             message_id=message_id,
             prf=session.channel.prf,
             nonce=self._entropy.octets(_NONCE_OCTETS),
+            tolerances=self._settings.tolerances,
         )
-        flight = self._launch(self._sealed(session, message_id, exchange.request()), now)
-        self._pull = PullUnderWay(exchange, message_id, flight)
+        standing.upkeep.silence()
+        session.used = now
+        flight = self._launch(standing, message_id, exchange.request(), now)
+        self._pull = PullUnderWay(standing, exchange, message_id, flight)
 
-    def _launch(self, payload: bytes, now: float) -> Retransmission:
-        self._send(payload, self._settings.key_server, self._settings.local)
-        return Retransmission(payload, self._settings.retry, now)
+    def _launch(self, standing: Standing, message_id: int, chain: bytes, now: float) -> Retransmission:
+        seal = standing.session.channel.seal
+        message = seal(ExchangeType.GROUPKEY_PULL, message_id, PayloadType.HASH, chain)
+        self._standings.send(standing, message, now)
+        return Retransmission(message, self._settings.retry, now)
 
-    @staticmethod
-    def _sealed(session: Session, message_id: int, chain: bytes) -> bytes:
-        return session.channel.seal(ExchangeType.GROUPKEY_PULL, message_id, PayloadType.HASH, chain)
+    def _keep_up(self, standing: Standing, due: Due, now: float) -> None:
+        match due:
+            case Due.KEEPALIVE:
+                self._standings.keep_alive(standing, now)
+            case Due.ASK:
+                self._standings.inform(standing, [standing.upkeep.question(now)], now)
+            case Due.RENEWAL:
+                standing.upkeep.renewing(now)
+                if self._phase_one is None:
+                    self._start_phase_one(now)
+            case Due.EXPIRED | Due.IDLE:
+                self._end_current(Ending(due.value), now)
+            case Due.DEAD:
+                self._end_current(Ending(due.value, cause=FailureCause.PEER_DEAD), now)
 
-    # Datagrams
+    # Messages
 
-    def _take(self, header: Header, datagram: bytes, peer: Endpoint, local: Endpoint, now: float) -> None:
-        if peer != self._settings.key_server:
+    def _take(self, header: Header, message: bytes, path: Path, now: float) -> None:
+        if path.peer not in self._endpoints:
             raise Unexpected(f"not from the key server {self._settings.key_server}", notify=0)
         match header.exchange:
-            case ExchangeType.IDENTITY_PROTECTION:
-                self._take_phase_one(header, datagram, now)
+            case exchange if exchange in MODES:
+                self._take_phase_one(header, message, path, now)
             case ExchangeType.GROUPKEY_PULL:
-                self._take_pull(header, datagram, now)
+                self._take_pull(header, message, path, now)
             case ExchangeType.INFORMATIONAL if header.flags & HeaderFlags.ENCRYPTION:
-                self._take_informational(header, datagram, now)
+                self._take_informational(header, message, path, now)
             case ExchangeType.INFORMATIONAL:
-                self._take_clear_informational(header, datagram)
+                self._phase_one_of(header).hear(header, message)
             case _:
                 raise Unexpected(f"exchange type {header.exchange}")
 
-    def _take_phase_one(self, header: Header, datagram: bytes, now: float) -> None:
-        under_way = self._phase_one_of(header)
-        digest = digest_of(datagram)
-        if digest in under_way.seen:
-            return
-        mode = under_way.mode
-        try:
-            reply = mode.receive(header, datagram)
-        except PeerError as error:
-            self._phase_one_trouble(under_way, error)
-            raise
-        finally:
-            if len(under_way.seen) < _MAX_REMEMBERED:
-                under_way.seen.add(digest)
-        if reply is not None:
-            under_way.flight = self._launch(reply, now)
-        if mode.established is not None:
-            self._phase_one = None
-            self._take_session(mode.established, now)
+    def _require_known(self, header: Header, path: Path) -> None:
+        if path.peer not in self._endpoints:
+            raise Unexpected(f"not from the key server {self._settings.key_server}", notify=0)
+        if header not in self._standings:
+            self._phase_one_of(header)
 
-    def _phase_one_of(self, header: Header) -> PhaseOneUnderWay:
-        """The Phase 1 under way that a message belongs to. Raises Replayed, Unexpected."""
-        cookies = header.initiator_cookie + header.responder_cookie
-        if self._session is not None and cookies == self._session.cookies:
+    def _take_phase_one(self, header: Header, message: bytes, path: Path, now: float) -> None:
+        if header in self._standings:
+            self._standings.repeat_farewell(header, message, now)
             raise Replayed("a Phase 1 message after Phase 1")
-        under_way = self._phase_one
-        if under_way is None or under_way.mode.cookies not in (cookies, cookies[:8] + NO_COOKIE):
-            raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
-        return under_way
-
-    def _phase_one_trouble(self, under_way: PhaseOneUnderWay, error: PeerError) -> None:
-        """Note why a message was refused; tell the key server's operator once when it failed to authenticate."""
-        cause = phase_one_cause(error.notify, first_message=False)
-        if cause is None:
+        under_way = self._phase_one_of(header)
+        try:
+            sa = under_way.take(header, message, path, now)
+        except PhaseOneRefused as error:
+            self._phase_one_refused(error, now)
             return
-        under_way.trouble = (cause, str(error))
-        mode = under_way.mode
-        if mode.stage is Stage.AUTH_SENT and not under_way.told:
-            under_way.told = True
-            notify = clear_notify(mode.cookies, int.from_bytes(self._entropy.octets(4)), error.notify)
-            self._send(notify, self._settings.key_server, self._settings.local)
+        if sa is not None:
+            self._phase_one = None
+            self._take_session(sa, under_way, digest_of(message), now)
 
-    def _take_session(self, sa: PhaseOneSA, now: float) -> None:
-        session = self._session = Session(sa, self._settings.key_server, self._settings.local, now)
-        self._events.append(
-            PhaseOneEstablished(session.peer, sa.identity, sa.method.value, str(sa.suite), session.cookies)
-        )
-        if self._gpad.lookup(sa.identity) is None:
-            cause, detail = FailureCause.GCKS_NOT_IN_GPAD, str(sa.identity)
-            text = explain(cause, Side.MEMBER, detail)
-            self._events.append(PhaseOneFailed(session.peer, cause, text, sa.identity))
-            self._fail_all(cause, detail)
-            self._end_session(
-                "the GCKS is not in the GPAD",
-                delete=True,
-                notify=NotifyType.INVALID_ID_INFORMATION,
-                text=f"GCKS identity {sa.identity} is not in this member's GPAD",
+    def _phase_one_of(self, header: Header) -> Initiator:
+        """The Phase 1 under way that a message belongs to. Raises Unexpected."""
+        if self._phase_one is None or not self._phase_one.has(header):
+            raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
+        return self._phase_one
+
+    def _take_session(self, sa: PhaseOneSA, made_by: Initiator, answered: bytes, now: float) -> None:
+        """A Phase 1 SA stands: the one before it goes, unless a GROUPKEY-PULL is under way on it."""
+        if self._pull is None:
+            self._end_current(_REPLACED, now)
+        session = self._standings.add(sa, made_by, answered, now).session
+        self._out.tell(
+            PhaseOneEstablished(
+                session.peer, sa.identity, sa.method.value, str(sa.suite), session.cookies, nat=session.nat
             )
+        )
+        found = self._gpad.check(sa.identity, PeerMethod.of(sa.method.value))
+        if isinstance(found, GpadRefusal):
+            cause, detail = FailureCause.GCKS_NOT_IN_GPAD, str(found)
+            text = explain(cause, Side.MEMBER, detail)
+            self._out.tell(PhaseOneFailed(session.peer, cause, text, sa.identity))
+            self._fail_all(cause, detail, (found,))
+            self._end_current(Ending("the GCKS is not in the GPAD", NotifyType.INVALID_ID_INFORMATION, detail), now)
         self._advance(now)
 
-    def _take_pull(self, header: Header, datagram: bytes, now: float) -> None:
-        session, pull = self._session, self._pull
-        if session is None:
-            raise Unexpected("no Phase 1 SA", notify=NotifyType.INVALID_COOKIE)
-        session.require(header)
-        if pull is None or header.message_id != pull.message_id:
+    def _take_pull(self, header: Header, message: bytes, path: Path, now: float) -> None:
+        standing, pull = self._standings.of(header, path), self._pull
+        if pull is None or pull.standing is not standing or header.message_id != pull.message_id:
             raise Unexpected("no GROUPKEY-PULL of that Message ID", notify=NotifyType.INVALID_MESSAGE_ID)
-        digest = digest_of(datagram)
+        digest = digest_of(message)
         if digest in pull.seen:
             return
-        channel = session.channel
-        plaintext = channel.open(header, datagram)
+        channel = standing.session.channel
+        plaintext = channel.open(header, message)
         try:
             result = pull.exchange.receive(header.next_payload, plaintext, now, block_octets=channel.block_octets)
         except PeerError as error:
             if pull.exchange.failed:
                 self._abort(
-                    pull, FailureCause.POLICY_NOT_UNDERSTOOD, error.notify or NotifyType.PAYLOAD_MALFORMED, str(error)
+                    pull, FailureCause.POLICY_NOT_UNDERSTOOD, error.notify or NotifyType.PAYLOAD_MALFORMED, error, now
                 )
                 self._advance(now)
             raise
         pull.seen.add(digest)
-        channel.accept(header, datagram)
-        session.used = now
+        channel.accept(header, message)
+        standing.session.used = now
+        self._standings.hear(standing, now)
         if isinstance(result, OfferedPolicy):
-            self._take_policy(session, pull, result, now)
+            self._take_policy(pull, result, now)
+        elif header.flags & HeaderFlags.COMMIT:
+            pull.held, pull.flight = result, Retransmission(b"", _CONNECTED_WITHIN, now)
         else:
-            self._take_keys(session, pull, result, now)
+            self._take_keys(pull, result, now)
 
-    def _take_policy(self, session: Session, pull: PullUnderWay, policy: OfferedPolicy, now: float) -> None:
+    def _take_policy(self, pull: PullUnderWay, policy: OfferedPolicy, now: float) -> None:
         """Message 2: nothing of it is taken unless the GPAD permits all of it (RFC 5374 4.1.3.4)."""
-        group = pull.exchange.group
+        group, session = pull.exchange.group, pull.standing.session
         entry = self._gpad.lookup(session.identity)
-        refusals = entry.refusals(preview_of(policy, group, session.identity)) if entry is not None else ("no entry",)
-        if refusals:
-            self._abort(pull, FailureCause.POLICY_OUTSIDE_GPAD, NotifyType.NO_PROPOSAL_CHOSEN, "; ".join(refusals))
+        refusals = entry.refusals(preview_of(policy, group, session.identity)) if entry is not None else ()
+        if entry is None or refusals:
+            detail = "; ".join(map(str, refusals)) or "no entry"
+            cause, notify = FailureCause.POLICY_OUTSIDE_GPAD, NotifyType.NO_PROPOSAL_CHOSEN
+            self._abort(pull, cause, notify, detail, now, refusals)
             self._advance(now)
             return
         proof = pull.exchange.accept(self._waiting[group].sids)
-        pull.flight = self._launch(self._sealed(session, pull.message_id, proof), now)
+        pull.flight = self._launch(pull.standing, pull.message_id, proof, now)
 
-    def _take_keys(self, session: Session, pull: PullUnderWay, group_sa: GroupSA, now: float) -> None:
+    def _take_keys(self, pull: PullUnderWay, group_sa: GroupSA, now: float) -> None:
         wanted = self._waiting.pop(group_sa.group)
-        session.channel.forget(pull.message_id)
-        self._pull = None
-        self._events.append(Registered(group_sa.group, group_sa, now - wanted.asked))
+        self._end_pull(now)
+        self._out.tell(Registered(group_sa.group, group_sa, now - wanted.asked))
         self._advance(now)
 
-    def _take_informational(self, header: Header, datagram: bytes, now: float) -> None:
-        session = self._session
-        if session is None:
-            raise Unexpected("a protected Informational without a Phase 1 SA", notify=NotifyType.INVALID_COOKIE)
-        chain = session.open_informational(header, datagram)
-        session.used = now
-        self._hear(session, chain)
-        if deletes_phase_one(chain, session.cookies):
-            self._lose_session(session)
+    def _take_informational(self, header: Header, message: bytes, path: Path, now: float) -> None:
+        if self._phase_one is not None and header not in self._standings:
+            self._phase_one_of(header).hear_sealed()
+            raise Unexpected("a protected Informational before Phase 1 stands", notify=0)
+        standing = self._standings.of(header, path)
+        session = standing.session
+        chain = session.open_informational(header, message)
+        self._standings.hear(standing, now)
+        standing.upkeep.hear(chain)
+        for number in questions(chain, session.cookies):
+            self._standings.inform(standing, [answer(session.cookies, number)], now)
+        self._hear(standing, chain, now)
+        # What was heard may have ended the SA already.
+        if header in self._standings and deletes_phase_one(chain, session.cookies):
+            self._lose(standing, now)
         self._advance(now)
 
-    def _hear(self, session: Session, chain: Chain) -> None:
+    def _hear(self, standing: Standing, chain: Chain, now: float) -> None:
         """Notifies that the key server vouches for; an error ends the GROUPKEY-PULL under way."""
         for word in said(chain):
-            self._events.append(PeerSaid(session.peer, word.notify, f"GCKS says {word}", authenticated=True))
+            self._out.tell(PeerSaid(standing.session.peer, word.notify, f"GCKS says {word}", authenticated=True))
             pull = self._pull
-            if pull is not None and is_error(word.notify):
-                self._pull = None
-                session.channel.forget(pull.message_id)
-                self._fail(pull.exchange.group, pull_cause(word.notify), f"GCKS says {word}")
-
-    def _take_clear_informational(self, header: Header, datagram: bytes) -> None:
-        """A clear notify changes nothing: it is for the operator, and for the words of a failure that comes anyway."""
-        under_way = self._phase_one_of(header)
-        stage = under_way.mode.stage
-        for word in said(parse_chain(header.next_payload, datagram[HEADER.size :], INFORMATIONAL)):
-            if word.notify in under_way.heard or len(under_way.heard) >= _MAX_REMEMBERED:
+            if pull is None or pull.standing is not standing:
                 continue
-            under_way.heard.add(word.notify)
-            text = f"GCKS says {word} (unauthenticated)"
-            cause = phase_one_cause(word.notify, first_message=stage is Stage.SA_SENT)
-            if cause is not None:
-                under_way.trouble = (cause, text)
-                text = explain(cause, Side.MEMBER, text)
-            self._events.append(PeerSaid(self._settings.key_server, word.notify, text, authenticated=False))
+            if pull.held is not None and word.notify == NotifyType.CONNECTED:
+                self._take_keys(pull, pull.held, now)
+            elif is_error(word.notify):
+                self._end_pull(now)
+                self._fail(pull.exchange.group, pull_cause(word.notify), f"GCKS says {word}")
 
     # Ends
 
-    def _repeat_phase_one(self, under_way: PhaseOneUnderWay, now: float) -> None:
-        again = under_way.flight.again(now)
-        if again is not None:
-            self._send(again, self._settings.key_server, self._settings.local)
-            return
-        stage = under_way.mode.stage
-        # It answered so far: peers discard without a word what does not hold (RFC 2408 5.11).
-        hint = "; it may refuse our key, certificate or identity" if stage is Stage.AUTH_SENT else ""
-        silence = (FailureCause.NO_ANSWER, f"{self._settings.key_server} is silent after {stage.value}{hint}")
-        self._phase_one = None
-        self._phase_one_failed(*(under_way.trouble or silence), under_way.mode)
-
     def _repeat_pull(self, pull: PullUnderWay, now: float) -> None:
+        standing, group = pull.standing, pull.exchange.group
+        if pull.held is not None:
+            self._take_keys(pull, pull.held, now)
+            return
         again = pull.flight.again(now)
         if again is not None:
-            self._send(again, self._settings.key_server, self._settings.local)
+            for message in (standing.farewell, again):
+                if message is not None:
+                    self._standings.send(standing, message, now)
             return
-        session = self._session
-        group = pull.exchange.group
-        self._pull = None
         # A key server that restarted knows nothing of an SA made earlier: that deserves a fresh one before giving up.
-        if session is not None and session.since >= self._waiting[group].asked:
+        fresh = standing.session.since >= self._waiting[group].asked
+        if fresh:
             self._fail(group, FailureCause.NO_ANSWER, f"GROUPKEY-PULL {pull.exchange.state.value}")
-        self._end_session("the GCKS is silent", delete=True)
+        self._end(standing, Ending("the GCKS is silent", cause=FailureCause.PEER_DEAD), now)
 
-    def _lose_session(self, session: Session) -> None:
+    def _lose(self, standing: Standing, now: float) -> None:
         """The key server deleted the SA. A GROUPKEY-PULL begun on an older SA is begun anew on a fresh one."""
-        pull, self._pull = self._pull, None
-        if pull is not None and session.since >= self._waiting[pull.exchange.group].asked:
-            self._fail(pull.exchange.group, FailureCause.CLOSED, "deleted by the GCKS")
-        self._end_session("deleted by the GCKS", delete=False)
+        pull = self._pull
+        if pull is not None and pull.standing is standing:
+            group = pull.exchange.group
+            if standing.session.since >= self._waiting[group].asked:
+                self._fail(group, FailureCause.CLOSED, "deleted by the GCKS")
+        self._end(standing, Ending("deleted by the GCKS"), now, delete=False)
 
-    def _abort(self, pull: PullUnderWay, cause: FailureCause, notify: int, detail: str) -> None:
+    def _abort(
+        self,
+        pull: PullUnderWay,
+        cause: FailureCause,
+        notify: int,
+        detail: object,
+        now: float,
+        refusals: tuple[GpadRefusal, ...] = (),
+    ) -> None:
         """Unacceptable policy: say so, delete the Phase 1 SA, install nothing (RFC 6407 3.3)."""
-        self._pull = None
-        self._fail(pull.exchange.group, cause, detail)
+        self._fail(pull.exchange.group, cause, str(detail), refusals)
         text = f"group {pull.exchange.group}: {detail}"
-        self._end_session(f"{cause.value}: {detail}", delete=True, notify=notify, text=text)
+        self._end(pull.standing, Ending(f"{cause.value}: {detail}", notify, text), now)
 
-    def _end_session(self, reason: str, *, delete: bool, notify: int = 0, text: str = "") -> None:
-        """Forget the Phase 1 SA; `delete`: tell the peer, with a Notify before the Delete in the same message.
-
-        In one message, as two could change places on their way and the Notify be lost with its keys.
-        """
-        session, self._session = self._session, None
-        if session is None:
+    def _end_pull(self, now: float) -> None:
+        """The GROUPKEY-PULL is over; an SA that was kept for it alone goes."""
+        pull, self._pull = self._pull, None
+        if pull is None:
             return
-        if delete:
-            words = [notify_of(session.cookies, notify, text)] if notify else []
-            farewell = session.inform([*words, delete_phase_one(session.cookies)], self._entropy)
-            self._send(farewell, session.peer, session.local)
-        session.channel.wipe()
-        self._events.append(PhaseOneClosed(session.peer, session.identity, reason))
+        pull.standing.session.channel.forget(pull.message_id)
+        if pull.standing is not self._standings.current:
+            self._end(pull.standing, _REPLACED, now)
 
-    def _phase_one_failed(self, cause: FailureCause, detail: str, mode: MainMode) -> None:
-        mode.wipe()
-        text = explain(cause, Side.MEMBER, detail)
-        self._events.append(PhaseOneFailed(self._settings.key_server, cause, text, mode.asserted))
-        self._fail_all(cause, detail)
+    def _end_current(self, ending: Ending, now: float) -> None:
+        """End the current Phase 1 SA, if one stands."""
+        if self._standings.current is not None:
+            self._end(self._standings.current, ending, now)
 
-    def _fail_all(self, cause: FailureCause, detail: str) -> None:
+    def _end(self, standing: Standing, ending: Ending, now: float, *, delete: bool = True) -> None:
+        """End a Phase 1 SA, and a GROUPKEY-PULL on it."""
+        if self._pull is not None and self._pull.standing is standing:
+            self._pull = None
+        self._standings.end(standing, ending, now, delete=delete)
+
+    def _drop_phase_one(self) -> None:
+        if self._phase_one is not None:
+            self._phase_one.wipe()
+            self._phase_one = None
+
+    def _phase_one_refused(self, error: PhaseOneRefused, now: float) -> None:
+        under_way, asserted = self._phase_one, None
+        if under_way is not None:
+            asserted = under_way.asserted
+            self._drop_phase_one()
+        text = explain(error.cause, Side.MEMBER, error.detail)
+        self._out.tell(PhaseOneFailed(self._settings.key_server, error.cause, text, asserted))
+        standing = self._standings.current
+        if standing is not None and _usable(standing.session, now):
+            return  # it was to have a successor, but serves on
+        pulling = self._pull.exchange.group if self._pull is not None else None
+        for group in [group for group in self._waiting if group != pulling]:
+            self._fail(group, error.cause, error.detail)
+
+    def _fail_all(self, cause: FailureCause, detail: str, refusals: tuple[GpadRefusal, ...] = ()) -> None:
         for group in list(self._waiting):
-            self._fail(group, cause, detail)
+            self._fail(group, cause, detail, refusals)
 
-    def _fail(self, group: GroupId, cause: FailureCause, detail: str) -> None:
+    def _fail(self, group: GroupId, cause: FailureCause, detail: str, refusals: tuple[GpadRefusal, ...] = ()) -> None:
         del self._waiting[group]
-        self._events.append(RegistrationFailed(group, cause, explain(cause, Side.MEMBER, detail)))
+        self._out.tell(RegistrationFailed(group, cause, explain(cause, Side.MEMBER, detail), refusals))
 
 
-def _margin_s(session: Session) -> float:
-    return min(_RENEW_BEFORE_S, session.sa.lifetime_s / 2)
+def _usable(session: Session, now: float) -> bool:
+    return not session.exhausted and now < session.expires - margin_s(session)

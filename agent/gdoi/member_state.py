@@ -1,15 +1,15 @@
-"""What a member's engine holds while it works: groups in line, a Phase 1 and a GROUPKEY-PULL under way."""
+"""What a member's engine holds while it works: groups in line, a GROUPKEY-PULL under way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.gdoi.failures import FailureCause
-from agent.gdoi.isakmp.phase1 import MainMode
 from agent.gdoi.pull import PullInitiator
 from agent.gdoi.retransmit import Retransmission
+from agent.gdoi.standing import Standing
+from agent.gsa.sa import GroupSA
 
-__all__ = ["PhaseOneUnderWay", "PullUnderWay", "Wanted"]
+__all__ = ["PullUnderWay", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +21,12 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class PhaseOneUnderWay:
-    """A Phase 1 under way. `trouble`: what speaks loudest for its failing so far, should it fail."""
-
-    mode: MainMode
-    flight: Retransmission
-    seen: set[bytes] = field(default_factory=set)
-    heard: set[int] = field(default_factory=set)
-    trouble: tuple[FailureCause, str] | None = None
-    told: bool = False
-
-
-@dataclass(slots=True)
 class PullUnderWay:
-    """A GROUPKEY-PULL under way."""
+    """A GROUPKEY-PULL under way. `held`: what message 4 gave, until the CONNECTED that its Commit bit promises."""
 
+    standing: Standing
     exchange: PullInitiator
     message_id: int
     flight: Retransmission
     seen: set[bytes] = field(default_factory=set)
+    held: GroupSA | None = None

@@ -10,9 +10,10 @@ from typing import Final
 
 from netaddr import IPAddress
 
+from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.pull import PullResponder
 from agent.gdoi.session import Session
-from agent.gsa.identity import GroupId
+from agent.gsa.identity import GroupId, Identity
 
 __all__ = ["MAX_PULLS", "MemberSession", "Pull", "SessionTable"]
 
@@ -41,7 +42,7 @@ class Pull:
 
 
 class MemberSession:
-    """One member's Phase 1 SA. `last`: digest of its message 5, `farewell`: message 6, sent again when 5 comes again.
+    """One member's Phase 1 SA. `last`: digest of its last Phase 1 message, `farewell`: what answers it, if anything.
 
     `pulls`: by Message ID, oldest first.
     """
@@ -68,6 +69,7 @@ class SessionTable:
         self._sessions: OrderedDict[bytes, MemberSession] = OrderedDict()
         self._ends: list[tuple[float, bytes]] = []
         self._addresses: dict[IPAddress, OrderedDict[bytes, None]] = {}
+        self._identities: dict[Identity, set[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -84,11 +86,12 @@ class SessionTable:
         session = member.session
         self._sessions[session.cookies] = member
         self._addresses.setdefault(session.peer.address, OrderedDict())[session.cookies] = None
+        self._identities.setdefault(session.identity, set()).add(session.cookies)
         heapq.heappush(self._ends, (session.expires, session.cookies))
 
     def touch(self, member: MemberSession, now: float) -> None:
         """Note that an SA was used."""
-        member.session.used = now
+        member.session.used = member.session.heard = now
         self._sessions.move_to_end(member.session.cookies)
 
     def remove(self, member: MemberSession) -> None:
@@ -98,6 +101,24 @@ class SessionTable:
         if len(self._ends) > 2 * len(self._sessions) + _STALE_ENDS:
             self._ends = [(each.session.expires, cookies) for cookies, each in self._sessions.items()]
             heapq.heapify(self._ends)
+        self._forget_address(session)
+        of_identity = self._identities[session.identity]
+        of_identity.discard(session.cookies)
+        if not of_identity:
+            del self._identities[session.identity]
+
+    def move(self, member: MemberSession, path: Path) -> None:
+        """Note that a member is elsewhere now."""
+        session = member.session
+        self._forget_address(session)
+        session.path = path
+        self._addresses.setdefault(path.peer.address, OrderedDict())[session.cookies] = None
+
+    def of_identity(self, identity: Identity) -> list[MemberSession]:
+        """The SAs with that identity, in no order."""
+        return [self._sessions[cookies] for cookies in self._identities.get(identity, ())]
+
+    def _forget_address(self, session: Session) -> None:
         of_address = self._addresses[session.peer.address]
         del of_address[session.cookies]
         if not of_address:

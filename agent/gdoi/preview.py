@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from agent.gdoi.iec61850 import OfferedIec
+from agent.gdoi.kek import OfferedRekey
 from agent.gdoi.tek import OfferedTek
 from agent.gdoi.translate import OfferedPolicy
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.sa import DataSA, GroupSA
+from agent.gsa.iec61850 import Iec61850SA
+from agent.gsa.sa import DataSA, GroupSA, RekeySA
 from agent.secret import Secret
 
 __all__ = ["preview_of"]
@@ -20,6 +23,8 @@ def preview_of(policy: OfferedPolicy, group: GroupId, gcks: Identity) -> GroupSA
         received=policy.received,
         activation_delay_s=policy.activation_delay_s,
         deactivation_delay_s=policy.deactivation_delay_s,
+        rekey=None if policy.rekey is None else _rekey_sa(policy.rekey, policy.received),
+        iec61850=tuple(_iec_sa(offered, policy.received) for offered in policy.iecs),
     )
 
 
@@ -37,4 +42,33 @@ def _data_sa(offered: OfferedTek, received: float) -> DataSA:
         expires=received + offered.lifetime_s,
         lifetime_kilobytes=offered.lifetime_kilobytes,
         esn=offered.esn,
+    )
+
+
+def _rekey_sa(offered: OfferedRekey, received: float) -> RekeySA:
+    return RekeySA(
+        spi=offered.spi,
+        source=offered.source,
+        destination=offered.destination,
+        source_port=offered.source_port,
+        destination_port=offered.destination_port,
+        key_algorithm=offered.cipher.name,
+        key=Secret(bytes(offered.cipher.key_octets)),
+        iv=bytes(offered.cipher.block_octets),
+        signature_algorithm=offered.signature_algorithm,
+        signature_hash=offered.signature_hash,
+        verify_key=b"",
+        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
+        acknowledgement=offered.acknowledgement,
+    )
+
+
+def _iec_sa(offered: OfferedIec, received: float) -> Iec61850SA:
+    return Iec61850SA(
+        spi=offered.spi,
+        selector=offered.selector,
+        transform=offered.transform,
+        confidentiality_key=Secret(bytes(offered.transform.confidentiality_key_octets)),
+        authentication_key=Secret(bytes(offered.transform.authentication_key_octets)),
+        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
     )

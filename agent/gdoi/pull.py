@@ -22,13 +22,16 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from agent.crypto.prf import equal
 from agent.errors import Malformed, NotAuthenticated, PeerError, Unexpected
-from agent.gdoi.contexts import PULL
+from agent.gdoi.constants import POP_PAYLOAD
+from agent.gdoi.contexts import PULL, PULL_RFC3547
+from agent.gdoi.group_id import group_of, payload_of
 from agent.gdoi.isakmp.chain import Chain, build_frames, interpret, split_frames
-from agent.gdoi.isakmp.constants import IdType, NotifyType, PayloadType, name_of
+from agent.gdoi.isakmp.constants import NotifyType, PayloadType, name_of
 from agent.gdoi.isakmp.payloads import Hash, Identification, Nonce, TypedPayload
 from agent.gdoi.kd import KD, SEQ
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.sa import GAP, GroupSecurityAssociation
+from agent.gdoi.tolerances import Tolerances
 from agent.gdoi.translate import (
     OfferedPolicy,
     gap_of_request,
@@ -42,7 +45,6 @@ from agent.gsa.identity import GroupId, Identity
 from agent.gsa.sa import GroupSA
 
 __all__ = [
-    "GROUP_ID_OCTETS",
     "NONCE_OCTETS",
     "GroupRequested",
     "MemberProven",
@@ -56,8 +58,6 @@ __all__ = [
 
 NONCE_OCTETS: Final = range(8, 129)
 """Octets of nonce data in GROUPKEY-PULL (RFC 6407 5.8)."""
-GROUP_ID_OCTETS: Final = 4
-"""Octets of a group identifier of type Key ID (RFC 6407 5.1)."""
 
 Prf: TypeAlias = Callable[[bytes], bytes]
 """prf(SKEYID_a, data) of the Phase 1 SA."""
@@ -101,17 +101,22 @@ class MemberProven:
     sids_wanted: int
 
 
-_SHAPES: Final[dict[tuple[int, ...], Message]] = {
-    (PayloadType.HASH, PayloadType.NONCE, PayloadType.ID): Message.REQUEST,
-    (PayloadType.HASH, PayloadType.NONCE, PayloadType.SA): Message.POLICY,
-    (PayloadType.HASH,): Message.PROOF,
-    (PayloadType.HASH, PayloadType.GAP): Message.PROOF,
-    (PayloadType.HASH, PayloadType.KD): Message.KEYS,
-    (PayloadType.HASH, PayloadType.SEQ, PayloadType.KD): Message.KEYS,
+_SHAPES: Final[dict[frozenset[int], Message]] = {
+    frozenset({PayloadType.NONCE, PayloadType.ID}): Message.REQUEST,
+    frozenset({PayloadType.NONCE, PayloadType.SA}): Message.POLICY,
+    frozenset(): Message.PROOF,
+    frozenset({PayloadType.GAP}): Message.PROOF,
+    frozenset({PayloadType.KD}): Message.KEYS,
+    frozenset({PayloadType.SEQ, PayloadType.KD}): Message.KEYS,
 }
-"""Payload types, in order, of each message (RFC 6407 3.2); Notify payloads may follow."""
+"""Payload types behind the HASH of each message, each once, in the order sent by us (RFC 6407 3.2).
+
+A peer's may come in any order, as RFC 2409 5 leaves it open but for HASH; Notify payloads may be among them.
+"""
+_RFC3547_PROOF: Final = frozenset({PayloadType.CERT, POP_PAYLOAD})
 
 _NO_POLICY: Final = OfferedPolicy((), None, None, None, 0.0)
+_STANDARD: Final = Tolerances()
 
 R = TypeVar("R")
 
@@ -133,13 +138,14 @@ class _Exchange(Generic[R]):
 
     STEPS: ClassVar[Mapping[tuple[PullState, Message], Step]]
 
-    def __init__(self, message_id: int, prf: Prf, nonce: bytes, state: PullState) -> None:
+    def __init__(self, message_id: int, prf: Prf, nonce: bytes, state: PullState, tolerances: Tolerances) -> None:
         if len(nonce) not in NONCE_OCTETS:
             raise ValueError(f"a nonce of {len(nonce)} octets; 8 to 128 are allowed")
         self._message_id: Final = message_id.to_bytes(4)
         self._prf: Final = prf
         self._nonce: Final = nonce
         self._state = state
+        self._tolerances: Final = tolerances
         # The nonce bodies of earlier messages, which the next HASH covers.
         self._carried = b""
 
@@ -169,7 +175,8 @@ class _Exchange(Generic[R]):
             raise NotAuthenticated("HASH does not hold", notify=NotifyType.INVALID_HASH_INFORMATION)
         try:
             step = self._step_for(frames)
-            result: R = step.handler(self, interpret(frames, PULL), now)
+            context = PULL_RFC3547 if self._tolerances.rfc3547 else PULL
+            result: R = step.handler(self, interpret(frames, context), now)
         except PeerError:
             self._state = PullState.FAILED
             raise
@@ -178,10 +185,10 @@ class _Exchange(Generic[R]):
 
     def _step_for(self, frames: Chain) -> Step:
         types = frames.types
-        while len(types) > 1 and types[-1] == PayloadType.NOTIFY:
-            types = types[:-1]
-        message = _SHAPES.get(types)
-        if message is None:
+        passed_over = {PayloadType.NOTIFY, *(_RFC3547_PROOF if self._tolerances.rfc3547 else ())}
+        behind = [type_ for type_ in types[1:] if type_ not in passed_over]
+        message = _SHAPES.get(frozenset(behind))
+        if message is None or len(set(behind)) != len(behind):
             names = ", ".join(name_of(PayloadType, type_) for type_ in types)
             raise Unexpected(f"{names} is no message of GROUPKEY-PULL", notify=NotifyType.INVALID_PAYLOAD_TYPE)
         step = self.STEPS.get((self._state, message))
@@ -221,14 +228,21 @@ class PullInitiator(_Exchange[OfferedPolicy | GroupSA]):
     policy and calls `accept`, or gives up and deletes the Phase 1 SA (RFC 6407 3.3).
     """
 
-    def __init__(self, group: GroupId, gcks: Identity, *, message_id: int, prf: Prf, nonce: bytes) -> None:
+    def __init__(
+        self,
+        group: GroupId,
+        gcks: Identity,
+        *,
+        message_id: int,
+        prf: Prf,
+        nonce: bytes,
+        tolerances: Tolerances = _STANDARD,
+    ) -> None:
         """`gcks`: the key server's Phase 1 identity; `message_id`: fresh under the Phase 1 SA; `nonce`: Ni, fresh.
 
-        Raises ValueError for a group identifier that is not of 4 octets, or a nonce too short or long.
+        `tolerances`: of this key server. Raises ValueError for a nonce too short or long.
         """
-        super().__init__(message_id, prf, nonce, PullState.START)
-        if len(group.octets) != GROUP_ID_OCTETS:
-            raise ValueError(f"GDOI asks for groups by {GROUP_ID_OCTETS} octets, not {len(group.octets)}")
+        super().__init__(message_id, prf, nonce, PullState.START, tolerances)
         self._group: Final = group
         self._gcks: Final = gcks
         self._policy = _NO_POLICY
@@ -245,7 +259,7 @@ class PullInitiator(_Exchange[OfferedPolicy | GroupSA]):
 
     def request(self) -> bytes:
         """Message 1."""
-        message = self._message([Nonce(self._nonce), Identification(IdType.KEY_ID, 0, 0, self._group.octets)])
+        message = self._message([Nonce(self._nonce), payload_of(self._group)])
         self._enter(PullState.START, PullState.AWAIT_POLICY)
         self._carried = self._nonce
         return message
@@ -259,7 +273,7 @@ class PullInitiator(_Exchange[OfferedPolicy | GroupSA]):
 
     def _take_policy(self, chain: Chain, now: float) -> OfferedPolicy:
         nonce = _peer_nonce(chain)
-        self._policy = policy_of(chain.one(GroupSecurityAssociation), now)
+        self._policy = policy_of(chain.one(GroupSecurityAssociation), now, self._tolerances)
         self._carried += nonce
         return self._policy
 
@@ -280,14 +294,17 @@ class PullResponder(_Exchange[GroupRequested | MemberProven]):
     `receive` gives a GroupRequested for message 1 and a MemberProven for message 3.
     """
 
-    def __init__(self, *, message_id: int, prf: Prf, nonce: bytes) -> None:
-        """`message_id`: of the request's header; `nonce`: Nr, fresh. Raises ValueError for too short or long a one."""
-        super().__init__(message_id, prf, nonce, PullState.AWAIT_REQUEST)
+    def __init__(self, *, message_id: int, prf: Prf, nonce: bytes, tolerances: Tolerances = _STANDARD) -> None:
+        """`message_id`: of the request's header; `nonce`: Nr, fresh; `tolerances`: of this member.
+
+        Raises ValueError for a nonce too short or long.
+        """
+        super().__init__(message_id, prf, nonce, PullState.AWAIT_REQUEST, tolerances)
         self._offer: GroupOffer | None = None
 
     def offer(self, offer: GroupOffer, now: float) -> bytes:
         """Message 2; lifetimes count from `now`."""
-        message = self._message([Nonce(self._nonce), sa_of(offer, now)])
+        message = self._message([Nonce(self._nonce), sa_of(offer, now, self._tolerances)])
         self._enter(PullState.REQUESTED, PullState.AWAIT_PROOF)
         self._carried += self._nonce
         self._offer = offer
@@ -297,7 +314,7 @@ class PullResponder(_Exchange[GroupRequested | MemberProven]):
         """Message 4. `sids`: those given to this member (RFC 6407 3.5). Raises ValueError for a SID too wide."""
         if self._offer is None:
             raise RuntimeError("nothing was offered")
-        seq, kd = kd_of(self._offer, sids)
+        seq, kd = kd_of(self._offer, sids, self._tolerances)
         payloads: list[TypedPayload] = [kd] if seq is None else [seq, kd]
         message = self._message(payloads)
         self._enter(PullState.PROVEN, PullState.DONE)
@@ -307,26 +324,14 @@ class PullResponder(_Exchange[GroupRequested | MemberProven]):
     def _take_request(self, chain: Chain, now: float) -> GroupRequested:
         del now  # nothing of a request has a time
         nonce = _peer_nonce(chain)
-        asked = chain.one(Identification)
-        if asked.protocol or asked.port:
-            raise Malformed("DOI-Specific ID Data is not zero", notify=NotifyType.INVALID_ID_INFORMATION)
-        if asked.id_type != IdType.KEY_ID:
-            raise Malformed(
-                f"a group named by {name_of(IdType, asked.id_type)}, not KEY_ID",
-                notify=NotifyType.INVALID_ID_INFORMATION,
-            )
-        if len(asked.data) != GROUP_ID_OCTETS:
-            raise Malformed(
-                f"a group identifier of {len(asked.data)} octets, not {GROUP_ID_OCTETS}",
-                notify=NotifyType.INVALID_ID_INFORMATION,
-            )
+        group = group_of(chain.one(Identification))
         self._carried = nonce
-        return GroupRequested(GroupId(asked.data))
+        return GroupRequested(group)
 
     def _take_proof(self, chain: Chain, now: float) -> MemberProven:
         del now  # nothing of a proof has a time
         gaps = chain.all(GAP)
-        return MemberProven(sids_requested(gaps[0] if gaps else None))
+        return MemberProven(sids_requested(gaps[0] if gaps else None, self._tolerances))
 
     STEPS: ClassVar = {
         (PullState.AWAIT_REQUEST, Message.REQUEST): Step(_take_request, PullState.REQUESTED, "RFC 6407 3.4"),

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 
 from agent.errors import Malformed
 from agent.gdoi.isakmp.constants import IdType, NotifyType, name_of
-from agent.gdoi.sa import IdBlock, IpsecPolicy
+from agent.gdoi.sa import ANY_SOURCE_DATA, IdBlock, IpsecPolicy
 from agent.gsa.flow import Flow
 
 __all__ = ["address_of", "block_of_address", "block_of_prefix", "flow_of", "prefix_of"]
 
 _Version: TypeAlias = Literal[4, 6]
 
+_REMEMBERED: Final = 1024
+"""Selectors kept: those of a group are the same for each of its members, and building an address takes long."""
 _HOST_BITS: Final = {4: 32, 6: 128}
 _ADDRESS_TYPES: Final = {4: IdType.IPV4_ADDR, 6: IdType.IPV6_ADDR}
 _SUBNET_TYPES: Final = {4: IdType.IPV4_ADDR_SUBNET, 6: IdType.IPV6_ADDR_SUBNET}
-_ANY_SOURCE_DATA: Final = frozenset({b"", bytes(3)})
-"""What stands for any source where all senders share a TEK: "3 octets or zero" is read both ways (RFC 6407 5.5.1)."""
 
 
 def _refused(text: str) -> Malformed:
@@ -69,14 +70,19 @@ _READERS: Final[dict[int, tuple[_Version, int, Callable[[bytes, _Version], IPNet
 
 def prefix_of(block: IdBlock) -> IPNetwork:
     """The prefix that an ID block names. Raises Malformed, INVALID-ID-INFORMATION."""
+    return _prefix(block.id_type, block.data)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _prefix(id_type: int, data: bytes) -> IPNetwork:
     try:
-        family, count, read = _READERS[block.id_type]
+        family, count, read = _READERS[id_type]
     except KeyError:
-        raise _refused(f"ID type {name_of(IdType, block.id_type)} is no address, subnet or range") from None
+        raise _refused(f"ID type {name_of(IdType, id_type)} is no address, subnet or range") from None
     want = count * _HOST_BITS[family] // 8
-    if len(block.data) != want:
-        raise _refused(f"{name_of(IdType, block.id_type)} has {want} octets of data, not {len(block.data)}")
-    return read(block.data, family)
+    if len(data) != want:
+        raise _refused(f"{name_of(IdType, id_type)} has {want} octets of data, not {len(data)}")
+    return read(data, family)
 
 
 def address_of(block: IdBlock) -> IPAddress:
@@ -87,6 +93,7 @@ def address_of(block: IdBlock) -> IPAddress:
     return prefix.ip
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def block_of_prefix(prefix: IPNetwork, port: int = 0) -> IdBlock:
     """A host as an address, everything else as a subnet; any source as the subnet of all zeros."""
     if prefix.prefixlen == _HOST_BITS[prefix.version]:
@@ -102,7 +109,7 @@ def block_of_address(address: IPAddress, port: int = 0) -> IdBlock:
 def flow_of(policy: IpsecPolicy) -> Flow:
     """The flow that a SAT selects; zero protocol and ports are wildcards. Raises Malformed."""
     destination = prefix_of(policy.destination)
-    if policy.source.data in _ANY_SOURCE_DATA:
+    if policy.source.data in ANY_SOURCE_DATA:
         source = IPNetwork((0, 0), version=destination.version)
     else:
         source = prefix_of(policy.source)

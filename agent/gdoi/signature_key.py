@@ -1,7 +1,7 @@
 """The public key of GROUPKEY-PUSH signatures, SIG_ALGORITHM_KEY (RFC 6407 5.6.2.2).
 
-The standard gives no encoding. DER SubjectPublicKeyInfo is sent; taken are also PKCS#1 RSAPublicKey and, for ECDSA,
-the X9.62 point and bare x | y.
+The standard gives no encoding. DER SubjectPublicKeyInfo is sent unless a peer wants another form; taken are also PKCS#1
+RSAPublicKey and, for ECDSA, the X9.62 point and bare x | y.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.crypto.signatures import load_public_key
+from agent.gdoi.tolerances import SignatureKeyForm
 
-__all__ = ["key_bits", "subject_public_key_info"]
+__all__ = ["encoded", "key_bits", "subject_public_key_info"]
 
 _CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "ecdsa-256": ec.SECP256R1(),
@@ -49,3 +50,18 @@ def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
 def key_bits(verify_key: bytes) -> int:
     """SIG_KEY_LENGTH of a DER SubjectPublicKeyInfo: the modulus or the field, in bits. Raises ValueError."""
     return load_public_key(verify_key).key_size
+
+
+def encoded(verify_key: bytes, form: SignatureKeyForm) -> bytes:
+    """A DER SubjectPublicKeyInfo in the form to be sent; PKCS#1 for every RSA key that is not to go as it is.
+
+    Raises ValueError for octets that are no public key.
+    """
+    if form is SignatureKeyForm.SPKI:
+        return verify_key
+    key = load_public_key(verify_key)
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    if form is SignatureKeyForm.POINT:
+        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return verify_key

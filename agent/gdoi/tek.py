@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,23 +19,23 @@ from agent.gdoi.constants import (
     SatProtocol,
     TekKeyAttribute,
 )
-from agent.gdoi.isakmp.attributes import Attribute, basic, variable
+from agent.gdoi.ipsec_attributes import IpsecAttributes, lifetime, no_proposal, unsupported
+from agent.gdoi.isakmp.attributes import Attribute, basic
 from agent.gdoi.isakmp.constants import LifeType, NotifyType, name_of
 from agent.gdoi.kd import KeyAttribute, KeyPacket
 from agent.gdoi.sa import SAT, IpsecPolicy
 from agent.gdoi.selectors import block_of_prefix, flow_of
-from agent.gsa.algorithms import CIPHERS, Cipher, Integrity, Transform
+from agent.gdoi.tolerances import Tolerances
+from agent.gsa.algorithms import CIPHERS, INTEGRITIES, Cipher, Integrity, Transform
 from agent.gsa.flow import Flow
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 
-__all__ = ["DEFAULT_LIFETIME_S", "OfferedTek", "data_sa_of", "packet_of", "sat_of", "tek_of"]
+__all__ = ["DEFAULT_LIFETIME_S", "OfferedTek", "data_sa_of", "key_packet", "packet_of", "sat_of", "tek_keys", "tek_of"]
 
 DEFAULT_LIFETIME_S: Final = 28800
 """The lifetime of an SA whose policy names none: eight hours (RFC 2407 4.5)."""
 
-_MAX_LIFETIME = 0xFFFFFFFF
-"""Seconds or kilobytes: what the four octets of deployed peers hold. One who names more has no end in mind."""
 _LOWEST_SPI = 256
 _SPI_OCTETS = 4
 
@@ -61,22 +61,40 @@ _PROTOCOLS: Final = {
     SatProtocol.GDOI_PROTO_IPSEC_AH: SecurityProtocol.AH,
 }
 _CIPHERS: Final = {
+    EspTransform.ESP_3DES: Cipher.TRIPLE_DES_CBC,
     EspTransform.ESP_NULL: Cipher.NULL,
     EspTransform.ESP_AES_CBC: Cipher.AES_CBC,
+    EspTransform.ESP_AES_CTR: Cipher.AES_CTR,
+    EspTransform.ESP_AES_CCM_8: Cipher.AES_CCM_8,
+    EspTransform.ESP_AES_CCM_12: Cipher.AES_CCM_12,
+    EspTransform.ESP_AES_CCM_16: Cipher.AES_CCM_16,
     EspTransform.ESP_AES_GCM_8: Cipher.AES_GCM_8,
     EspTransform.ESP_AES_GCM_12: Cipher.AES_GCM_12,
     EspTransform.ESP_AES_GCM_16: Cipher.AES_GCM_16,
+    EspTransform.ESP_CAMELLIA: Cipher.CAMELLIA_CBC,
+    EspTransform.ESP_NULL_AUTH_AES_GMAC: Cipher.AES_GMAC,
 }
 _INTEGRITIES: Final = {
+    AuthenticationAlgorithm.HMAC_SHA: Integrity.HMAC_SHA1,
     AuthenticationAlgorithm.HMAC_SHA2_256: Integrity.HMAC_SHA2_256,
     AuthenticationAlgorithm.HMAC_SHA2_384: Integrity.HMAC_SHA2_384,
     AuthenticationAlgorithm.HMAC_SHA2_512: Integrity.HMAC_SHA2_512,
+    AuthenticationAlgorithm.AES_XCBC_MAC: Integrity.AES_XCBC,
+    AuthenticationAlgorithm.AES_128_GMAC: Integrity.AES_128_GMAC,
+    AuthenticationAlgorithm.AES_192_GMAC: Integrity.AES_192_GMAC,
+    AuthenticationAlgorithm.AES_256_GMAC: Integrity.AES_256_GMAC,
 }
 _AH_TRANSFORMS: Final[dict[AhTransform, Integrity | None]] = {
+    AhTransform.AH_SHA: Integrity.HMAC_SHA1,
     AhTransform.AH_SHA2_256: Integrity.HMAC_SHA2_256,
     AhTransform.AH_SHA2_384: Integrity.HMAC_SHA2_384,
     AhTransform.AH_SHA2_512: Integrity.HMAC_SHA2_512,
+    AhTransform.AH_AES_XCBC_MAC: Integrity.AES_XCBC,
+    AhTransform.AH_AES_128_GMAC: Integrity.AES_128_GMAC,
+    AhTransform.AH_AES_192_GMAC: Integrity.AES_192_GMAC,
+    AhTransform.AH_AES_256_GMAC: Integrity.AES_256_GMAC,
 }
+"""The rest is left out: DES and MD5 (RFC 6407 6.1, RFC 8221), and what no data path has."""
 _MODES: Final = {EncapsulationMode.TUNNEL: Mode.TUNNEL, EncapsulationMode.TRANSPORT: Mode.TRANSPORT}
 _DIRECTIONS: Final = {
     SaDirection.SENDER_ONLY: Direction.SENDER_ONLY,
@@ -91,104 +109,25 @@ _PRESERVATIONS: Final = {
 }
 _ESN_64_BIT: Final = 1
 
-_SINGLE_VALUED: Final = frozenset(
-    {
-        IpsecAttribute.ENCAPSULATION_MODE,
-        IpsecAttribute.AUTHENTICATION_ALGORITHM,
-        IpsecAttribute.KEY_LENGTH,
-        IpsecAttribute.EXTENDED_SEQUENCE_NUMBER,
-        IpsecAttribute.ADDRESS_PRESERVATION,
-        IpsecAttribute.SA_DIRECTION,
-    }
-)
-"""Supported Basic attributes besides the lifetime; all others but Group Description end the exchange."""
-
 K = TypeVar("K", bound=int)
 V = TypeVar("V")
 
 
-def _unsupported(text: str) -> Malformed:
-    return Malformed(text, notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
+def tek_of(sat: SAT, tolerances: Tolerances | None = None) -> OfferedTek:
+    """What a SAT for ESP or AH says.
 
-
-def _no_proposal(text: str) -> Malformed:
-    return Malformed(text, notify=NotifyType.NO_PROPOSAL_CHOSEN)
-
-
-@dataclass(slots=True)
-class _Attributes:
-    """A SAT's attributes while they are read: single values by class, lifetimes by unit."""
-
-    values: dict[int, int]
-    lifetimes: dict[int, int]
-
-    @classmethod
-    def read(cls, attributes: Iterable[Attribute]) -> _Attributes:
-        """All of them, or Malformed: unknown, conflicting, or a duration without its type (RFC 2407 4.5)."""
-        found, unit = cls({}, {}), None
-        for attribute in attributes:
-            if unit is not None and attribute.type != IpsecAttribute.SA_LIFE_DURATION:
-                raise Malformed("an SA Life Type without its SA Life Duration")
-            if attribute.type == IpsecAttribute.GROUP_DESCRIPTION:
-                continue  # never sent in GDOI, ignored when it comes (RFC 6407 5.5.1)
-            if attribute.type == IpsecAttribute.SA_LIFE_TYPE:
-                unit = _basic_number(attribute)
-            elif attribute.type == IpsecAttribute.SA_LIFE_DURATION:
-                found._add_lifetime(unit, attribute.number)
-                unit = None
-            elif attribute.type in _SINGLE_VALUED:
-                found._add(found.values, attribute.type, _basic_number(attribute), attribute.type)
-            else:
-                raise _unsupported(f"SAT attribute {name_of(IpsecAttribute, attribute.type)}")
-        if unit is not None:
-            raise Malformed("an SA Life Type without its SA Life Duration")
-        return found
-
-    def _add_lifetime(self, unit: int | None, duration: int) -> None:
-        if unit is None:
-            raise Malformed("an SA Life Duration without its SA Life Type")
-        if unit not in LifeType.__members__.values():
-            raise _unsupported(f"SA Life Type {name_of(LifeType, unit)}")
-        if not duration:
-            raise Malformed("a lifetime of nothing")
-        self._add(self.lifetimes, unit, min(duration, _MAX_LIFETIME), IpsecAttribute.SA_LIFE_DURATION)
-
-    @staticmethod
-    def _add(into: dict[int, int], key: int, value: int, type_: int) -> None:
-        if into.setdefault(key, value) != value:
-            raise _unsupported(f"conflicting values of {name_of(IpsecAttribute, type_)}")
-
-    def pick(self, type_: IpsecAttribute, table: dict[K, V], default: V | None = None) -> V:
-        """The value of an attribute through its table. Raises Malformed when unknown, or absent without default."""
-        value = self.values.get(type_)
-        if value is None:
-            if default is None:
-                raise _unsupported(f"no {type_.name}")
-            return default
-        for known, meaning in table.items():
-            if known == value:
-                return meaning
-        raise _unsupported(f"{type_.name} {value}")
-
-
-def _basic_number(attribute: Attribute) -> int:
-    if not attribute.basic:
-        raise Malformed(f"Basic attribute {name_of(IpsecAttribute, attribute.type)} in variable form")
-    return attribute.number
-
-
-def tek_of(sat: SAT) -> OfferedTek:
-    """What a SAT says. Raises Malformed with the notify that RFC 2407 4.5.3 or 2408 5 names for the reason."""
-    if isinstance(sat.policy, bytes):
+    Raises Malformed with the notify that RFC 2407 4.5.3 or 2408 5 names for the reason.
+    """
+    policy = sat.policy
+    if not isinstance(policy, IpsecPolicy):
         raise Malformed(
-            f"SAT Protocol-ID {name_of(SatProtocol, sat.protocol_id)}; ESP and AH are supported",
+            f"SAT Protocol-ID {name_of(SatProtocol, sat.protocol_id)} is not supported",
             notify=NotifyType.INVALID_PROTOCOL_ID,
         )
-    policy = sat.policy
     if policy.spi < _LOWEST_SPI:
         raise Malformed(f"SPI 0x{policy.spi:08x} is reserved", notify=NotifyType.INVALID_SPI)
     protocol = _PROTOCOLS[SatProtocol(sat.protocol_id)]
-    attributes = _Attributes.read(policy.attributes)
+    attributes = IpsecAttributes.read(policy.attributes, tolerances or Tolerances())
     return OfferedTek(
         protocol=protocol,
         spi=Spi(policy.spi),
@@ -205,7 +144,7 @@ def tek_of(sat: SAT) -> OfferedTek:
     )
 
 
-def _transform_of(protocol: SecurityProtocol, transform_id: int, attributes: _Attributes) -> Transform:
+def _transform_of(protocol: SecurityProtocol, transform_id: int, attributes: IpsecAttributes) -> Transform:
     """The transform, with key length and integrity as its RFC demands. Raises Malformed."""
     key_bits = attributes.values.get(IpsecAttribute.KEY_LENGTH)
     named = attributes.values.get(IpsecAttribute.AUTHENTICATION_ALGORITHM)
@@ -214,51 +153,55 @@ def _transform_of(protocol: SecurityProtocol, transform_id: int, attributes: _At
     if protocol is SecurityProtocol.AH:
         expected = _AH_TRANSFORMS.get(AhTransform(transform_id)) if transform_id in _AH_TRANSFORMS else None
         if expected is None:
-            raise _no_proposal(f"AH transform {name_of(AhTransform, transform_id)}")
+            raise no_proposal(f"AH transform {name_of(AhTransform, transform_id)}")
         if integrity is not expected:
             raise Malformed(f"AH transform {name_of(AhTransform, transform_id)} without its Authentication Algorithm")
     else:
         if transform_id not in _CIPHERS:
-            raise _no_proposal(f"ESP transform {name_of(EspTransform, transform_id)}")
+            raise no_proposal(f"ESP transform {name_of(EspTransform, transform_id)}")
         cipher = _CIPHERS[EspTransform(transform_id)]
-    variable_key = cipher is not None and bool(CIPHERS[cipher].key_bits)
-    if (key_bits is not None) != variable_key:
-        raise Malformed(f"Key Length {'missing' if variable_key else 'where the transform has none'}")
+    if (key_bits is not None) != _says_key_length(cipher):
+        raise Malformed(f"Key Length {'where the transform has none' if key_bits is not None else 'missing'}")
     try:
-        return Transform(cipher, key_bits or 0, integrity)
+        transform = Transform(cipher, key_bits or _fixed_key_bits(cipher), integrity)
     except ValueError as error:
-        raise _no_proposal(str(error)) from error
+        raise no_proposal(str(error)) from error
+    _check_integrity_key(transform, attributes)
+    return transform
+
+
+def _says_key_length(cipher: Cipher | None) -> bool:
+    """Whether its policy has a Key Length: ciphers with several do, others must not (RFC 2407 4.5, RFC 3602 5.3)."""
+    return cipher is not None and bool(CIPHERS[cipher].key_bits) and not CIPHERS[cipher].fixed_key
+
+
+def _fixed_key_bits(cipher: Cipher | None) -> int:
+    return CIPHERS[cipher].key_bits[0] if cipher is not None and CIPHERS[cipher].fixed_key else 0
+
+
+def _check_integrity_key(transform: Transform, attributes: IpsecAttributes) -> None:
+    """Authentication Key Length says what the algorithm has anyhow, or something that no algorithm here has."""
+    said = attributes.values.get(IpsecAttribute.AUTHENTICATION_KEY_LENGTH)
+    if said is None:
+        return
+    has = INTEGRITIES[transform.integrity].key_bits if transform.integrity is not None else 0
+    if said != has:
+        raise unsupported(f"AUTHENTICATION_KEY_LENGTH {said}, {transform} has {has}")
 
 
 def _number_for(table: dict[K, V], meaning: V) -> K:
     return next(number for number, known in table.items() if known == meaning)
 
 
-def sat_of(sa: DataSA, now: float) -> SAT:
+def sat_of(sa: DataSA, now: float, tolerances: Tolerances | None = None) -> SAT:
     """The SAT of a Data-Security SA, with the lifetime it has left, in whole seconds and at least one.
 
     Raises ValueError for what a SAT cannot say: a flow of one ICMP type, a lifetime over 32 bits.
     """
+    tolerances = tolerances or Tolerances()
     if sa.flow.icmp_type is not None:
         raise ValueError(f"a SAT selects no ICMP type: {sa.flow}")
     transform = sa.transform
-    attributes: list[Attribute] = []
-    if sa.expires is not None:
-        attributes += _lifetime(LifeType.SECONDS, max(1, int(sa.expires - now)))
-    if sa.lifetime_kilobytes is not None:
-        attributes += _lifetime(LifeType.KILOBYTES, sa.lifetime_kilobytes)
-    attributes.append(basic(IpsecAttribute.ENCAPSULATION_MODE, _number_for(_MODES, sa.mode)))
-    if transform.integrity is not None:
-        number = _number_for(_INTEGRITIES, transform.integrity)
-        attributes.append(basic(IpsecAttribute.AUTHENTICATION_ALGORITHM, number))
-    if transform.key_bits:
-        attributes.append(basic(IpsecAttribute.KEY_LENGTH, transform.key_bits))
-    if sa.esn:
-        attributes.append(basic(IpsecAttribute.EXTENDED_SEQUENCE_NUMBER, _ESN_64_BIT))
-    attributes += (
-        basic(IpsecAttribute.ADDRESS_PRESERVATION, _number_for(_PRESERVATIONS, sa.address_preservation)),
-        basic(IpsecAttribute.SA_DIRECTION, _number_for(_DIRECTIONS, sa.direction)),
-    )
     if transform.cipher is not None:
         transform_id: int = _number_for(_CIPHERS, transform.cipher)
     else:
@@ -269,25 +212,42 @@ def sat_of(sa: DataSA, now: float) -> SAT:
         block_of_prefix(sa.flow.destination, sa.flow.destination_port),
         transform_id,
         sa.spi,
-        tuple(attributes),
+        tuple(_attributes_of(sa, now, tolerances)),
+        tolerances.id_length_octets,
     )
     return SAT(_number_for(_PROTOCOLS, sa.protocol), policy)
 
 
-def _lifetime(unit: LifeType, duration: int) -> tuple[Attribute, Attribute]:
-    if duration > _MAX_LIFETIME:
-        raise ValueError(f"a lifetime of {duration} {unit.name.lower()} does not fit 32 bits")
-    return (
-        basic(IpsecAttribute.SA_LIFE_TYPE, unit),
-        variable(IpsecAttribute.SA_LIFE_DURATION, duration.to_bytes(4)),
-    )
+def _attributes_of(sa: DataSA, now: float, tolerances: Tolerances) -> Iterator[Attribute]:
+    transform = sa.transform
+    if sa.expires is not None:
+        yield from lifetime(LifeType.SECONDS, max(1, int(sa.expires - now)))
+    if sa.lifetime_kilobytes is not None:
+        yield from lifetime(LifeType.KILOBYTES, sa.lifetime_kilobytes)
+    yield basic(IpsecAttribute.ENCAPSULATION_MODE, _number_for(_MODES, sa.mode))
+    if transform.integrity is not None:
+        yield basic(IpsecAttribute.AUTHENTICATION_ALGORITHM, _number_for(_INTEGRITIES, transform.integrity))
+    if _says_key_length(transform.cipher):
+        yield basic(IpsecAttribute.KEY_LENGTH, transform.key_bits)
+    if sa.esn:
+        yield basic(IpsecAttribute.EXTENDED_SEQUENCE_NUMBER, _ESN_64_BIT)
+    # RFC 3547 has neither of these two; its peers take them for the defaults, or give up when they come.
+    if not tolerances.rfc3547 or sa.address_preservation is not AddressPreservation.BOTH:
+        yield basic(IpsecAttribute.ADDRESS_PRESERVATION, _number_for(_PRESERVATIONS, sa.address_preservation))
+    if not tolerances.rfc3547 or sa.direction is not Direction.SYMMETRIC:
+        yield basic(IpsecAttribute.SA_DIRECTION, _number_for(_DIRECTIONS, sa.direction))
 
 
 def packet_of(sa: DataSA) -> KeyPacket:
-    """The TEK key packet of a Data-Security SA: one attribute for each key its transform has (RFC 6407 5.6.1)."""
-    keys = ((TekKeyAttribute.TEK_ALGORITHM_KEY, sa.cipher_key), (TekKeyAttribute.TEK_INTEGRITY_KEY, sa.integrity_key))
+    """The TEK key packet of a Data-Security SA."""
+    return key_packet(sa.spi, sa.cipher_key, sa.integrity_key)
+
+
+def key_packet(spi: int, cipher_key: Secret, integrity_key: Secret) -> KeyPacket:
+    """A TEK key packet: one attribute for each key that there is (RFC 6407 5.6.1)."""
+    keys = ((TekKeyAttribute.TEK_ALGORITHM_KEY, cipher_key), (TekKeyAttribute.TEK_INTEGRITY_KEY, integrity_key))
     attributes = tuple(KeyAttribute(type_, key) for type_, key in keys if len(key))
-    return KeyPacket(KdType.TEK, sa.spi.to_bytes(_SPI_OCTETS), attributes)
+    return KeyPacket(KdType.TEK, spi.to_bytes(_SPI_OCTETS), attributes)
 
 
 def data_sa_of(tek: OfferedTek, packet: KeyPacket, *, received: float, send_from: float) -> DataSA:
@@ -296,32 +256,18 @@ def data_sa_of(tek: OfferedTek, packet: KeyPacket, *, received: float, send_from
     `received`: monotonic seconds at which the SAT came. Raises Malformed unless the packet holds exactly the keys
     that the transform implies, each as long as its RFC says (RFC 6407 5.6.1).
     """
-    wanted = {
-        TekKeyAttribute.TEK_ALGORITHM_KEY: tek.transform.cipher_key_octets,
-        TekKeyAttribute.TEK_INTEGRITY_KEY: tek.transform.integrity_key_octets,
-    }
-    keys: dict[int, Secret] = {}
-    for attribute in packet.attributes:
-        if attribute.type in keys:
-            raise Malformed(f"two {name_of(TekKeyAttribute, attribute.type)} for SPI 0x{tek.spi:08x}")
-        keys[attribute.type] = attribute.value
-    for type_ in keys.keys() - {type_ for type_, octets in wanted.items() if octets}:
-        raise Malformed(f"{name_of(TekKeyAttribute, type_)} for SPI 0x{tek.spi:08x}, which {tek.transform} has not")
-    for kind, octets in wanted.items():
-        have = len(keys.setdefault(kind, Secret(b"")))
-        if have != octets:
-            raise Malformed(
-                f"{kind.name} for SPI 0x{tek.spi:08x} has {have} octets, {tek.transform} wants {octets}",
-                notify=NotifyType.INVALID_KEY_INFORMATION,
-            )
+    transform = tek.transform
+    if transform.cipher is Cipher.AES_GMAC:
+        packet = _as_cipher_key(packet)
+    keys = tek_keys(packet, transform.cipher_key_octets, transform.integrity_key_octets, str(transform))
     return DataSA(
         protocol=tek.protocol,
         spi=tek.spi,
         flow=tek.flow,
         mode=tek.mode,
-        transform=tek.transform,
-        cipher_key=keys[TekKeyAttribute.TEK_ALGORITHM_KEY],
-        integrity_key=keys[TekKeyAttribute.TEK_INTEGRITY_KEY],
+        transform=transform,
+        cipher_key=keys[0],
+        integrity_key=keys[1],
         direction=tek.direction,
         address_preservation=tek.address_preservation,
         expires=received + tek.lifetime_s,
@@ -329,3 +275,39 @@ def data_sa_of(tek: OfferedTek, packet: KeyPacket, *, received: float, send_from
         send_from=send_from,
         esn=tek.esn,
     )
+
+
+def _as_cipher_key(packet: KeyPacket) -> KeyPacket:
+    """The packet of a cipher that only authenticates: RFC 6407 5.6.1.2 makes its key an integrity key."""
+    if [attribute.type for attribute in packet.attributes] != [TekKeyAttribute.TEK_INTEGRITY_KEY]:
+        return packet
+    key = KeyAttribute(TekKeyAttribute.TEK_ALGORITHM_KEY, packet.attributes[0].value)
+    return KeyPacket(packet.kd_type, packet.spi, (key,))
+
+
+def tek_keys(packet: KeyPacket, cipher_octets: int, integrity_octets: int, transform: str) -> tuple[Secret, Secret]:
+    """TEK_ALGORITHM_KEY and TEK_INTEGRITY_KEY of a packet, empty where there is none (RFC 6407 5.6.1).
+
+    `cipher_octets`, `integrity_octets`: what `transform` takes; a 0 is the word for no key. Raises Malformed for one
+    that is missing, too much, there twice or of another length.
+    """
+    place = f"for SPI 0x{packet.spi.hex()}"
+    keys: dict[int, Secret] = {}
+    for attribute in packet.attributes:
+        if attribute.type in keys:
+            raise Malformed(f"two {name_of(TekKeyAttribute, attribute.type)} {place}")
+        keys[attribute.type] = attribute.value
+    wanted = {
+        TekKeyAttribute.TEK_ALGORITHM_KEY: cipher_octets,
+        TekKeyAttribute.TEK_INTEGRITY_KEY: integrity_octets,
+    }
+    for type_ in keys.keys() - {type_ for type_, octets in wanted.items() if octets}:
+        raise Malformed(f"{name_of(TekKeyAttribute, type_)} {place}, which {transform} has not")
+    for kind, octets in wanted.items():
+        have = len(keys.setdefault(kind, Secret(b"")))
+        if have != octets:
+            raise Malformed(
+                f"{kind.name} {place} has {have} octets, {transform} wants {octets}",
+                notify=NotifyType.INVALID_KEY_INFORMATION,
+            )
+    return keys[TekKeyAttribute.TEK_ALGORITHM_KEY], keys[TekKeyAttribute.TEK_INTEGRITY_KEY]

@@ -6,35 +6,40 @@ a key server writes both from a GroupOffer, `sa_of` and `kd_of`. What is not und
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
 
 from agent.errors import Malformed
-from agent.gdoi import kek, tek
-from agent.gdoi.constants import GapAttribute, KdType, SidAttribute
+from agent.gdoi import iec61850, kek, tek
+from agent.gdoi.constants import GapAttribute, KdType, SatProtocol, SidAttribute
 from agent.gdoi.isakmp.attributes import Attribute, basic
 from agent.gdoi.isakmp.constants import NotifyType, name_of
 from agent.gdoi.kd import KD, SEQ, KeyAttribute, KeyPacket
 from agent.gdoi.offer import GroupOffer
-from agent.gdoi.sa import GAP, GroupSecurityAssociation
-from agent.gsa.flow import Flow
+from agent.gdoi.sa import GAP, SAT, GroupSecurityAssociation
+from agent.gdoi.tolerances import Tolerances
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.sa import DataSA, GroupSA
+from agent.gsa.sa import GroupSA
+from agent.gsa.sender_ids import SID_BITS, SenderIdSpace
 from agent.secret import Secret
 
 __all__ = ["OfferedPolicy", "gap_of_request", "group_sa_of", "kd_of", "policy_of", "sa_of", "sids_requested"]
 
-_MAX_SENDER_ID_BITS: Final = 32
-"""Widest SID taken: half of the 64-bit IV stays for the SSIV (RFC 6054 3)."""
+_PRIVATE: Final = range(128, 256)
+"""GAP attributes for private use (RFC 6407 9)."""
+_DELAYS: Final = frozenset({GapAttribute.ACTIVATION_TIME_DELAY, GapAttribute.DEACTIVATION_TIME_DELAY})
+_SPI_OCTETS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedPolicy:
     """The policy of message 2 in the GSA's words, without keys.
 
-    `teks`: in the order received. `rekey`: None without SAK. `received`: monotonic seconds; all times of the policy
-    count from it.
+    `teks`, `iecs`: in the order received. `rekey`: None without SAK. `received`: monotonic seconds; all times of the
+    policy count from it.
     """
 
     teks: tuple[tek.OfferedTek, ...]
@@ -42,29 +47,57 @@ class OfferedPolicy:
     activation_delay_s: int | None
     deactivation_delay_s: int | None
     received: float
+    iecs: tuple[iec61850.OfferedIec, ...] = ()
 
 
-def policy_of(sa: GroupSecurityAssociation, now: float) -> OfferedPolicy:
+def policy_of(sa: GroupSecurityAssociation, now: float, tolerances: Tolerances | None = None) -> OfferedPolicy:
     """What message 2 offers. Raises Malformed for what is not understood, wrong, or contradictory."""
-    teks = tuple(tek.tek_of(sat) for sat in sa.sats)
-    if len({offered.spi for offered in teks}) != len(teks):
-        raise Malformed("two SATs have one SPI: their keys cannot be told apart", notify=NotifyType.INVALID_SPI)
-    delays = _gap_values(
-        sa.gap, frozenset({GapAttribute.ACTIVATION_TIME_DELAY, GapAttribute.DEACTIVATION_TIME_DELAY}), "an SA"
-    )
+    tolerances = tolerances or Tolerances()
+    teks = tuple(tek.tek_of(sat, tolerances) for sat in sa.sats if not _is_iec(sat))
+    iecs = tuple(iec61850.iec_of(sat, tolerances) for sat in sa.sats if _is_iec(sat))
+    _require_told_apart(teks, iecs)
+    delays = _gap_values(sa.gap, _DELAYS, "an SA", tolerances)
     return OfferedPolicy(
         teks=teks,
-        rekey=kek.rekey_of(sa.sak) if sa.sak is not None else None,
+        rekey=kek.rekey_of(sa.sak, tolerances) if sa.sak is not None else None,
         activation_delay_s=delays.get(GapAttribute.ACTIVATION_TIME_DELAY),
         deactivation_delay_s=delays.get(GapAttribute.DEACTIVATION_TIME_DELAY),
         received=now,
+        iecs=iecs,
     )
 
 
-def _gap_values(gap: GAP | None, allowed: frozenset[GapAttribute], place: str) -> dict[int, int]:
+def _is_iec(sat: SAT) -> bool:
+    return sat.protocol_id == SatProtocol.GDOI_PROTO_IEC_61850
+
+
+def _require_told_apart(teks: Sequence[tek.OfferedTek], iecs: Sequence[iec61850.OfferedIec]) -> None:
+    """Check that one SPI is one SA: SATs that share it differ in what they select, and in nothing else.
+
+    Deployed key servers describe an SA with several flows that way. Raises Malformed, INVALID-SPI.
+    """
+    spis = [*(item.spi for item in teks), *(item.spi for item in iecs)]
+    if len(set(spis)) == len(spis):
+        return
+    offered: list[tuple[int, Hashable, Hashable]] = []
+    if teks:
+        offered += ((item.spi, item.flow, replace(item, flow=teks[0].flow)) for item in teks)
+    if iecs:
+        offered += ((item.spi, item.selector, replace(item, selector=iecs[0].selector)) for item in iecs)
+    policies = {(spi, policy) for spi, _, policy in offered}
+    selections = {(spi, selection) for spi, selection, _ in offered}
+    if len(policies) != len(set(spis)) or len(selections) != len(offered):
+        raise Malformed("two SATs have one SPI: their keys cannot be told apart", notify=NotifyType.INVALID_SPI)
+
+
+def _gap_values(
+    gap: GAP | None, allowed: frozenset[GapAttribute], place: str, tolerances: Tolerances
+) -> dict[int, int]:
     values: dict[int, int] = {}
     for attribute in gap.attributes if gap is not None else ():
         name = name_of(GapAttribute, attribute.type)
+        if tolerances.ignore_private_attributes and attribute.type in _PRIVATE:
+            continue
         if attribute.type not in allowed:
             raise Malformed(f"GAP attribute {name} in {place}", notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
         if not attribute.basic:
@@ -74,9 +107,10 @@ def _gap_values(gap: GAP | None, allowed: frozenset[GapAttribute], place: str) -
     return values
 
 
-def sids_requested(gap: GAP | None) -> int:
+def sids_requested(gap: GAP | None, tolerances: Tolerances | None = None) -> int:
     """SENDER_ID_REQUEST of message 3, 0 when absent (RFC 6407 5.4). Raises Malformed for any other attribute."""
-    values = _gap_values(gap, frozenset({GapAttribute.SENDER_ID_REQUEST}), "message 3")
+    allowed = frozenset({GapAttribute.SENDER_ID_REQUEST})
+    values = _gap_values(gap, allowed, "message 3", tolerances or Tolerances())
     return values.get(GapAttribute.SENDER_ID_REQUEST, 0)
 
 
@@ -87,37 +121,41 @@ def gap_of_request(sids: int) -> GAP:
     return GAP((basic(GapAttribute.SENDER_ID_REQUEST, sids),))
 
 
-def sa_of(offer: GroupOffer, now: float) -> GroupSecurityAssociation:
-    """The SA payload of message 2."""
+def sa_of(offer: GroupOffer, now: float, tolerances: Tolerances | None = None) -> GroupSecurityAssociation:
+    """The SA payload of message 2. Raises ValueError for what cannot be said in it."""
+    tolerances = tolerances or Tolerances()
     delays: list[Attribute] = []
     if offer.activation_delay_s is not None:
         delays.append(basic(GapAttribute.ACTIVATION_TIME_DELAY, offer.activation_delay_s))
     if offer.deactivation_delay_s is not None:
         delays.append(basic(GapAttribute.DEACTIVATION_TIME_DELAY, offer.deactivation_delay_s))
     return GroupSecurityAssociation(
-        sak=kek.sak_of(offer.rekey, now) if offer.rekey is not None else None,
-        gap=GAP(tuple(delays)) if delays else None,
-        sats=tuple(tek.sat_of(sa, now) for sa in offer.data),
+        sak=kek.sak_of(offer.rekey, now, tolerances) if offer.rekey is not None else None,
+        gap=GAP(tuple(delays)) if delays and not tolerances.rfc3547 else None,
+        sats=(
+            *(tek.sat_of(sa, now, tolerances) for sa in offer.data),
+            *(iec61850.sat_of(sa, now) for sa in offer.iec61850),
+        ),
     )
 
 
-def kd_of(offer: GroupOffer, sids: Sequence[int] = ()) -> tuple[SEQ | None, KD]:
-    """SEQ and KD of message 4: a TEK packet for each SAT, KEK and SEQ exactly with a SAK, SIDs where given.
+def kd_of(offer: GroupOffer, sids: Sequence[int] = (), tolerances: Tolerances | None = None) -> tuple[SEQ | None, KD]:
+    """SEQ and KD of message 4: a TEK packet for each SPI, KEK and SEQ exactly with a SAK, SIDs where given.
 
     Raises ValueError for SIDs that `offer.sender_id_bits` do not hold.
     """
-    packets = [tek.packet_of(sa) for sa in offer.data]
+    by_spi = {sa.spi: tek.packet_of(sa) for sa in offer.data}
+    packets = [*by_spi.values(), *{sa.spi: iec61850.packet_of(sa) for sa in offer.iec61850}.values()]
     if offer.rekey is not None:
-        packets.append(kek.packet_of(offer.rekey))
+        packets.append(kek.packet_of(offer.rekey, tolerances))
     if sids:
         packets.append(_sid_packet(offer.sender_id_bits, sids))
     return SEQ(offer.rekey.sequence) if offer.rekey is not None else None, KD(tuple(packets))
 
 
 def _sid_packet(bits: int, sids: Sequence[int]) -> KeyPacket:
-    if not bits or any(not 0 <= sid < 1 << bits for sid in sids):
-        raise ValueError(f"a SID does not fit {bits} bits")
-    values = (KeyAttribute(SidAttribute.SID_VALUE, Secret(sid.to_bytes(-(-bits // 8)))) for sid in sids)
+    space = SenderIdSpace(bits)
+    values = [KeyAttribute(SidAttribute.SID_VALUE, Secret(space.octets(sid))) for sid in sids]
     width = KeyAttribute(SidAttribute.NUMBER_OF_SID_BITS, Secret(bits.to_bytes(2)), basic=True)
     return KeyPacket(KdType.SID, b"", (width, *values))
 
@@ -133,32 +171,37 @@ def group_sa_of(
     by_type = _packets_by_type(kd)
     if (seq is not None) != (policy.rekey is not None):
         raise Malformed(f"SEQ {'without' if seq is not None else 'missing beside'} SAK")
-    packets = _match(by_type[KdType.TEK], [offered.spi.to_bytes(4) for offered in policy.teks], "TEK")
-    starts = _starts(policy)
+    spis = [*(offered.spi for offered in policy.teks), *(offered.spi for offered in policy.iecs)]
+    packets = _match(by_type[KdType.TEK], spis)
     data = [
-        tek.data_sa_of(offered, packet, received=policy.received, send_from=start)
-        for offered, packet, start in zip(policy.teks, packets, starts, strict=True)
+        tek.data_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
+        for offered, start in zip(policy.teks, _starts(policy), strict=True)
+    ]
+    iecs = [
+        iec61850.iec_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
+        for offered, start in zip(policy.iecs, _iec_starts(policy), strict=True)
     ]
     rekey = None
-    keks = _match(by_type[KdType.KEK], [policy.rekey.spi] if policy.rekey is not None else [], "KEK")
+    rekey_packets = _match_rekey(by_type, policy.rekey)
     if policy.rekey is not None and seq is not None:
-        rekey = kek.rekey_sa_of(policy.rekey, keks[0], sequence=seq.number, received=policy.received)
+        rekey = kek.rekey_sa_of(policy.rekey, rekey_packets, sequence=seq.number, received=policy.received)
     bits, sids = _sids_of(by_type[KdType.SID])
     return GroupSA(
         group=group,
         gcks=gcks,
-        data=_older_first(data),
+        data=_older_first(data, lambda sa: sa.flow),
         received=now,
         rekey=rekey,
         activation_delay_s=policy.activation_delay_s,
         deactivation_delay_s=policy.deactivation_delay_s,
         sender_ids=sids,
         sender_id_bits=bits,
+        iec61850=_older_first(iecs, lambda sa: sa.selector),
     )
 
 
 def _packets_by_type(kd: KD) -> dict[int, list[KeyPacket]]:
-    by_type: dict[int, list[KeyPacket]] = {KdType.TEK: [], KdType.KEK: [], KdType.SID: []}
+    by_type: dict[int, list[KeyPacket]] = {KdType.TEK: [], KdType.KEK: [], KdType.LKH: [], KdType.SID: []}
     for packet in kd.packets:
         if packet.kd_type not in by_type:
             raise Malformed(
@@ -169,17 +212,33 @@ def _packets_by_type(kd: KD) -> dict[int, list[KeyPacket]]:
     return by_type
 
 
-def _match(packets: Iterable[KeyPacket], spis: Sequence[bytes], kind: str) -> list[KeyPacket]:
-    """The packets in the order of the SPIs: one each and none over."""
-    found: dict[bytes, KeyPacket] = {}
+def _match(packets: Iterable[KeyPacket], spis: Sequence[int]) -> dict[int, KeyPacket]:
+    """The TEK packets by SPI: one for each, or as many as there are SATs if they are equal, and none over."""
+    wanted = Counter(spi.to_bytes(_SPI_OCTETS) for spi in spis)
+    found: dict[bytes, list[KeyPacket]] = {}
     for packet in packets:
-        if packet.spi in found or packet.spi not in spis:
-            raise Malformed(f"{kind} packet of SPI 0x{packet.spi.hex()} is there twice or has no policy")
-        found[packet.spi] = packet
-    missing = [spi.hex() for spi in spis if spi not in found]
-    if missing:
-        raise Malformed(f"no {kind} packet for SPI 0x{missing[0]}")
-    return [found[spi] for spi in spis]
+        same = found.setdefault(packet.spi, [])
+        same.append(packet)
+        if len(same) > wanted[packet.spi] or packet != same[0]:
+            raise Malformed(f"TEK packet of SPI 0x{packet.spi.hex()} is there twice or has no policy")
+    for spi in wanted:
+        if spi not in found:
+            raise Malformed(f"no TEK packet for SPI 0x{spi.hex()}")
+    return {int.from_bytes(spi): same[0] for spi, same in found.items()}
+
+
+def _match_rekey(by_type: Mapping[int, Sequence[KeyPacket]], rekey: kek.OfferedRekey | None) -> list[KeyPacket]:
+    """The packets of the Rekey SA: a KEK packet, an LKH packet, or one of each, and nothing without a SAK."""
+    found: list[KeyPacket] = []
+    for kind in (KdType.KEK, KdType.LKH):
+        packets = by_type[kind]
+        for packet in packets:
+            if rekey is None or packet.spi != rekey.spi or len(packets) > 1:
+                raise Malformed(f"{kind.name} packet of SPI 0x{packet.spi.hex()} is there twice or has no policy")
+        found.extend(packets)
+    if rekey is not None and not found:
+        raise Malformed(f"no KEK packet for SPI 0x{rekey.spi.hex()}")
+    return found
 
 
 def _starts(policy: OfferedPolicy) -> list[float]:
@@ -195,14 +254,44 @@ def _starts(policy: OfferedPolicy) -> list[float]:
     ]
 
 
-def _older_first(data: Sequence[DataSA]) -> tuple[DataSA, ...]:
-    """As received, but of one flow the one that ends earlier comes earlier."""
-    places: dict[Flow, list[int]] = {}
+def _iec_starts(policy: OfferedPolicy) -> list[float]:
+    """The same for IEC 61850; one without end outlasts every other."""
+    delay = policy.activation_delay_s
+    if not delay:
+        return [0.0] * len(policy.iecs)
+
+    def earlier(one: iec61850.OfferedIec, other: iec61850.OfferedIec) -> bool:
+        return one.lifetime_s is not None and (other.lifetime_s is None or one.lifetime_s < other.lifetime_s)
+
+    return [
+        policy.received + delay
+        if any(earlier(other, own) and other.selector == own.selector for other in policy.iecs)
+        else 0.0
+        for own in policy.iecs
+    ]
+
+
+class _Expiring(Protocol):
+    @property
+    def expires(self) -> float | None: ...
+
+
+E = TypeVar("E", bound=_Expiring)
+
+
+def _older_first(data: Sequence[E], selection: Callable[[E], Hashable]) -> tuple[E, ...]:
+    """As received, but of what selects the same the one that ends earlier comes earlier."""
+    places: dict[Hashable, list[int]] = {}
     for place, sa in enumerate(data):
-        places.setdefault(sa.flow, []).append(place)
+        places.setdefault(selection(sa), []).append(place)
     ordered = list(data)
+
+    def end(place: int) -> float:
+        expires = data[place].expires
+        return math.inf if expires is None else expires
+
     for own in places.values():
-        for place, source in zip(own, sorted(own, key=lambda at: data[at].expires or 0.0), strict=True):
+        for place, source in zip(own, sorted(own, key=end), strict=True):
             ordered[place] = data[source]
     return tuple(ordered)
 
@@ -217,8 +306,8 @@ def _sids_of(packets: Sequence[KeyPacket]) -> tuple[int, tuple[int, ...]]:
     values = [item.number for item in packets[0].attributes if item.type == SidAttribute.SID_VALUE]
     if len(widths) + len(values) != len(packets[0].attributes):
         raise Malformed("SID packet with an unknown attribute", notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
-    if len(widths) != 1 or not 1 <= widths[0] <= _MAX_SENDER_ID_BITS:
-        raise Malformed(f"NUMBER_OF_SID_BITS is not one of 1 to {_MAX_SENDER_ID_BITS}")
+    if len(widths) != 1 or widths[0] not in SID_BITS:
+        raise Malformed(f"NUMBER_OF_SID_BITS is not one of {SID_BITS.start} to {SID_BITS.stop - 1}")
     if not values or len(set(values)) != len(values) or max(values) >> widths[0]:
         raise Malformed(f"SID_VALUEs are missing, repeated or wider than {widths[0]} bits")
     return widths[0], tuple(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from agent.errors import PeerError
 from agent.gdoi import kd as kd_codec
+from agent.gdoi import lkh as lkh_codec
 from agent.gdoi import sa as sa_codec
 from agent.gdoi.contexts import INFORMATIONAL, PHASE_1, PULL
+from agent.gdoi.group_id import group_of, payload_of
 from agent.gdoi.isakmp import chain as chain_codec
 from agent.gdoi.isakmp import header as header_codec
 from agent.gdoi.isakmp import payloads as payload_codec
@@ -37,7 +39,10 @@ from agent.gdoi.isakmp.payloads import (
     VendorId,
 )
 from agent.gdoi.kd import KD, SEQ, KeyAttribute, KeyPacket
-from agent.gdoi.sa import GAP, SAK, SAT, GroupSecurityAssociation, IdBlock, IpsecPolicy
+from agent.gdoi.lkh import DownloadArray, UpdateArray, WireKey
+from agent.gdoi.sa import GAP, SAK, SAT, GroupSecurityAssociation, IdBlock, Iec61850Policy, IpsecPolicy
+from agent.gsa.identity import GroupId, GroupIdKind
+from agent.gsa.oid import OidSelector
 from agent.secret import Secret
 from agent.wire.layout import Layout, Row
 from agent.wire.reader import Reader
@@ -50,10 +55,32 @@ attributes = st.lists(
     max_size=5,
 ).map(tuple)
 id_blocks = st.builds(IdBlock, u8, u16, octets)
-saks = st.builds(SAK, u8, id_blocks, id_blocks, st.binary(min_size=16, max_size=16), attributes)
+addresses = st.one_of(
+    *(
+        st.builds(IdBlock, st.just(id_type), u16, st.binary(min_size=size, max_size=size))
+        for id_type, size in ((1, 4), (4, 8), (5, 16), (6, 32), (7, 8), (8, 32))
+    )
+)
+spis = st.binary(min_size=16, max_size=16)
+saks = st.builds(SAK, u8, id_blocks, id_blocks, spis, attributes, u32)
+saks |= st.builds(SAK, u8, addresses, addresses, spis, attributes, st.just(0), st.sampled_from((1, 2)))
 gaps = st.builds(GAP, attributes)
 sats = st.builds(SAT, st.sampled_from((1, 2)), st.builds(IpsecPolicy, u8, id_blocks, id_blocks, u8, u32, attributes))
-sats |= st.builds(SAT, st.integers(3, 255), octets)
+sats |= st.builds(
+    SAT,
+    st.sampled_from((1, 2)),
+    st.builds(IpsecPolicy, u8, addresses, addresses, u8, u32, attributes, st.sampled_from((1, 2))),
+)
+sats |= st.builds(SAT, st.just(3), st.builds(Iec61850Policy, octets, octets, u32, u16, u16, u32, attributes))
+sats |= st.builds(SAT, st.integers(4, 255) | st.just(0), octets)
+lkh_keys = st.integers(1, 40).flatmap(
+    lambda size: st.lists(
+        st.builds(WireKey, u16, u8, u32, u32, u32, st.binary(min_size=size, max_size=size).map(Secret)),
+        min_size=1,
+        max_size=4,
+    ).map(tuple)
+)
+lkh_arrays = st.builds(DownloadArray, lkh_keys) | st.builds(UpdateArray, u16, u32, lkh_keys)
 group_sas = st.builds(
     GroupSecurityAssociation, st.none() | saks, st.none() | gaps, st.lists(sats, min_size=1).map(tuple)
 )
@@ -165,7 +192,45 @@ def test_any_octets_raise_only_peer_errors(first: int, data: bytes, context: Con
     only_a_peer_error(first, data, context)
 
 
-PARSERS: Final[list[Callable[[bytes], Payload]]] = [
+class Buildable(Protocol):
+    """What a parser gives."""
+
+    def build(self) -> bytes:
+        """The octets parsed."""
+
+
+@given(lkh_arrays)
+def test_every_lkh_array_is_read_back(array: DownloadArray | UpdateArray) -> None:
+    assert type(array).parse(array.build()) == array
+
+
+@given(st.data(), st.integers(0, 127), st.lists(st.integers(0, 1 << 70), max_size=6), octets)
+def test_every_oid_selector_is_read_back(data: st.DataObject, second: int, arcs: list[int], specific: bytes) -> None:
+    first = data.draw(st.integers(0, 2)) if second <= 39 else 2
+    selector = OidSelector(".".join(map(str, (first, second, *arcs))), specific)
+    assert OidSelector.of_octets(selector.octets) == OidSelector.parse(str(selector)) == selector
+
+
+@given(st.binary(max_size=40))
+def test_any_octets_are_one_oid_selector_or_none(data: bytes) -> None:
+    try:
+        selector = OidSelector.of_octets(data)
+    except ValueError:
+        return
+    assert selector.octets == data
+
+
+@given(st.sampled_from(GroupIdKind), st.binary(max_size=40) | st.binary(min_size=8, max_size=8))
+def test_any_octets_are_one_group_identifier_or_none(kind: GroupIdKind, data: bytes) -> None:
+    try:
+        group = GroupId(data, kind)
+    except ValueError:
+        return
+    assert GroupId.parse(str(group)) == group
+    assert group_of(payload_of(group)) == group
+
+
+PARSERS: Final[list[Callable[[bytes], Buildable]]] = [
     SecurityAssociation.parse,
     GroupSecurityAssociation.parse,
     SAK.parse,
@@ -173,6 +238,8 @@ PARSERS: Final[list[Callable[[bytes], Payload]]] = [
     GAP.parse,
     KD.parse,
     SEQ.parse,
+    DownloadArray.parse,
+    UpdateArray.parse,
     Delete.parse,
     Notification.parse,
     Identification.parse,
@@ -180,7 +247,7 @@ PARSERS: Final[list[Callable[[bytes], Payload]]] = [
 
 
 @given(st.sampled_from(PARSERS), st.binary(max_size=120))
-def test_any_body_raises_only_peer_errors(parser: Callable[[bytes], Payload], body: bytes) -> None:
+def test_any_body_raises_only_peer_errors(parser: Callable[[bytes], Buildable], body: bytes) -> None:
     try:
         payload = parser(body)
     except PeerError:
@@ -190,7 +257,7 @@ def test_any_body_raises_only_peer_errors(parser: Callable[[bytes], Payload], bo
 
 LAYOUTS: Final = [
     value
-    for module in (chain_codec, header_codec, payload_codec, proposal_codec, sa_codec, kd_codec)
+    for module in (chain_codec, header_codec, payload_codec, proposal_codec, sa_codec, kd_codec, lkh_codec)
     for value in vars(module).values()
     if isinstance(value, Layout)
 ]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from agent.gcks.schedule import Renewal, Span, activation_delay_s, serves
 from agent.gsa.sa import GroupSA
-from agent.member.registration import Registration, Retry
+from agent.member.registration import Registration
+from agent.member.timing import Timing
 from tests.unit.member.support import GROUP, data_sa, group_sa
 
 _TEKS = 5
@@ -50,7 +51,7 @@ def lateness_s(renewal: Renewal, *, joined: float, chance: float, lost_s: float,
     A registration takes `lost_s` until message 2 is built, then `echo_s` until that arrives.
     """
     key_server, got = KeyServer(renewal), dict[int, float]()
-    member = Registration(GROUP, ("ks1",), Retry(2.0, 300.0), lambda: chance)
+    member = Registration(GROUP, ("ks1",), Timing(2.0, 300.0), lambda: chance)
     now = joined
     while len(key_server.spans) <= _TEKS:
         assert member.ask(now) == "ks1"

@@ -23,16 +23,23 @@ from agent.gdoi.isakmp.chain import Context, build_chain, build_frames, parse_ch
 from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, PayloadType
 from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.payloads import Hash, Identification, Nonce, SecurityAssociation
-from agent.gdoi.kd import KD
+from agent.gdoi.kd import KD, SEQ
+from agent.gdoi.lkh import DownloadArray, UpdateArray
 from agent.gdoi.pull import GroupRequested, PullInitiator, PullResponder
-from agent.gdoi.sa import SAK, SAT
+from agent.gdoi.sa import GAP, SAK, SAT, GroupSecurityAssociation
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.sa import GroupSA
 from agent.secret import Secret
+from tests.vectors import pull_offers
 
 Vector = dict[str, Any]
 
 FOLDER: Final = Path(__file__).parent
-PAYLOADS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (SecurityAssociation, SAK, SAT, KD)}
+PAYLOADS: Final[dict[str, Any]] = {
+    kind.__name__: kind
+    for kind in (SecurityAssociation, SAK, SAT, KD, GroupSecurityAssociation, Identification, GAP, SEQ)
+}
+VALUES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (DownloadArray, UpdateArray)}
 CONTEXTS: Final[dict[str, Context]] = {context.name: context for context in (PHASE_1, PULL)}
 SHA2_256: Final = HashAlgorithm.SHA2_256
 
@@ -64,17 +71,25 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
 
 
+def _names(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+
+
 def rebuilt(kind: Any, value: Any) -> Any:
     """The value of a type that `plain` gave."""
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
-        fits = {dict: dataclasses.is_dataclass, str: lambda arm: arm is bytes, int: lambda arm: arm is int}
-        return rebuilt(next(arm for arm in typing.get_args(kind) if fits[type(value)](arm)), value)
+        arms = typing.get_args(kind)
+        if isinstance(value, dict):
+            return rebuilt(next(arm for arm in arms if set(value) <= _names(arm)), value)
+        return rebuilt(next(arm for arm in arms if arm is {str: bytes, int: int}[type(value)]), value)
     if origin is tuple:
         return tuple(rebuilt(typing.get_args(kind)[0], item) for item in value)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return typing.cast(Any, kind)(**{name: rebuilt(hints[name], item) for name, item in value.items()})
+        left_out = {field.name: None for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+        said = {name: rebuilt(hints[name], item) for name, item in value.items()}
+        return typing.cast(Any, kind)(**(left_out | said))
     if kind is Secret:
         return Secret(bytes.fromhex(value))
     return bytes.fromhex(value) if kind is bytes else kind(value)
@@ -142,8 +157,46 @@ def check_pull_request(vector: Vector) -> None:
     assert header.build() + ciphertext == datagram
 
 
+def check_value(vector: Vector) -> None:
+    kind, octets = VALUES[vector["type"]], bytes.fromhex(vector["hex"])
+    assert plain(kind.parse(octets)) == vector["value"]
+    assert rebuilt(kind, vector["value"]).build() == octets
+
+
+def check_pull_exchange(vector: Vector) -> None:
+    """Both roles: each message of the record is what this side sends next, and what the other side takes."""
+    offer, sids = pull_offers.OFFERS[vector["offer"]], tuple(vector["sids"])
+    skeyid_a, message_id = Secret(bytes.fromhex(vector["skeyid_a"])), vector["message_id"]
+    messages = [bytes.fromhex(message) for message in vector["messages"]]
+    carried = b""
+    for number, message in enumerate(messages):
+        covered = message[4 + 32 :]
+        assert message[4 : 4 + 32] == prf(SHA2_256, skeyid_a, message_id.to_bytes(4) + carried + covered)
+        carried += bytes.fromhex(vector[("ni", "nr")[number]]) if number < 2 else b""
+
+    def keyed(data: bytes) -> bytes:
+        return prf(SHA2_256, skeyid_a, data)
+
+    group, gcks = GroupId.parse(vector["group"]), pull_offers.GCKS
+    member = PullInitiator(group, gcks, message_id=message_id, prf=keyed, nonce=bytes.fromhex(vector["ni"]))
+    server = PullResponder(message_id=message_id, prf=keyed, nonce=bytes.fromhex(vector["nr"]))
+    assert member.request() == messages[0]
+    assert server.receive(PayloadType.HASH, messages[0], 0.0) == GroupRequested(group)
+    assert server.offer(offer, 0.0) == messages[1]
+    member.receive(PayloadType.HASH, messages[1], 0.0)
+    assert member.accept(len(sids)) == messages[2]
+    server.receive(PayloadType.HASH, messages[2], 0.0)
+    assert server.deliver(sids) == messages[3]
+    group_sa = member.receive(PayloadType.HASH, messages[3], 0.0)
+    assert isinstance(group_sa, GroupSA)
+    assert (group_sa.data, group_sa.rekey, group_sa.iec61850) == (offer.data, offer.rekey, offer.iec61850)
+    assert group_sa.sender_ids == sids
+
+
 CHECKS: Final[dict[str, Callable[[Vector], None]]] = {
     "payload": check_payload,
+    "value": check_value,
+    "pull-exchange": check_pull_exchange,
     "datagram": check_datagram,
     "skeyid": check_skeyid,
     "pull-request": check_pull_request,

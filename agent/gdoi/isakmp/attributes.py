@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
@@ -14,7 +15,8 @@ __all__ = ["MAX_ATTRIBUTES", "Attribute", "basic", "build_attributes", "parse_at
 MAX_ATTRIBUTES: Final = 64
 """Attributes in one payload: more than any registry defines, few enough to be read in no time."""
 
-_AF = 0x8000
+_AF: Final = 0x8000
+_HEAD: Final = struct.Struct("!HH")
 _MAX_NUMBER_OCTETS = 8
 """A variable attribute read as a number: 64 bits hold every lifetime anyone means."""
 
@@ -32,12 +34,13 @@ class Attribute:
     basic: bool
 
     def __post_init__(self) -> None:
+        value = self.value
+        number = isinstance(value, int)
         if not 0 <= self.type < _AF:
             raise ValueError(f"attribute type {self.type} does not fit 15 bits")
-        if self.basic != isinstance(self.value, int):
+        if self.basic != number:
             raise ValueError("a Basic attribute has a number, a variable one octets")
-        size = self.value if isinstance(self.value, int) else len(self.value)
-        if not 0 <= size <= 0xFFFF:
+        if not 0 <= (value if isinstance(value, int) else len(value)) <= 0xFFFF:
             raise ValueError(f"the value of attribute {self.type} does not fit 16 bits of value or length")
 
     @property
@@ -57,16 +60,16 @@ class Attribute:
     @classmethod
     def parse(cls, reader: Reader) -> Self:
         """The next attribute. Raises Malformed."""
-        word, second = reader.u16("attribute type"), reader.u16("attribute value or length")
+        word, second = _HEAD.unpack(reader.take(_HEAD.size, "attribute type with value or length"))
         if word & _AF:
             return cls(word & ~_AF, second, True)
-        return cls(word, reader.take(second, f"attribute {word}"), False)
+        return cls(word, reader.take(second, "attribute value"), False)
 
     def build(self) -> bytes:
         """TV or TLV."""
         if isinstance(self.value, int):
-            return (self.type | _AF).to_bytes(2) + self.value.to_bytes(2)
-        return self.type.to_bytes(2) + len(self.value).to_bytes(2) + self.value
+            return _HEAD.pack(self.type | _AF, self.value)
+        return _HEAD.pack(self.type, len(self.value)) + self.value
 
 
 def basic(type_: int, value: int) -> Attribute:

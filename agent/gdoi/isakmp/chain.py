@@ -173,6 +173,11 @@ def type_of(payload: Payload) -> int:
     return payload.type if isinstance(payload, Unknown) else payload.TYPE
 
 
+_HEADER_OCTETS: Final = GENERIC_HEADER.size
+_NAMES: Final = tuple(f"payload {name_of(PayloadType, type_)}" for type_ in range(256))
+"""What errors call a payload, by its type."""
+
+
 def split_frames(first_type: int, data: bytes, *, block_octets: int = 0) -> Chain:
     """The chain as frames, each payload an Unknown; nothing but generic headers is looked at.
 
@@ -189,20 +194,20 @@ def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets:
     reader = Reader(data)
     found: list[ParsedPayload] = []
     type_ = first_type
-    if type_ == PayloadType.NONE:
+    if not type_:
         raise reader.malformed("no payload", notify=NotifyType.INVALID_PAYLOAD_TYPE)
-    while type_ != PayloadType.NONE:
+    while type_:
         if len(found) == MAX_PAYLOADS:
             raise reader.malformed(f"more than {MAX_PAYLOADS} payloads")
         offset = reader.offset
         following, length = GENERIC_HEADER.read(reader)
-        if length < GENERIC_HEADER.size:
+        if length < _HEADER_OCTETS:
             raise reader.malformed(f"payload length {length} is shorter than its header")
-        name = f"payload {name_of(PayloadType, type_)}"
-        with reader.block(length - GENERIC_HEADER.size, name) as body:
-            payload = context.parse(type_, body)
-        raw = data[offset : reader.offset]
-        found.append(ParsedPayload(type_, raw[GENERIC_HEADER.size :], payload, raw, offset))
+        body = reader.inner(length - _HEADER_OCTETS, _NAMES[type_])
+        payload = context.parse(type_, body)
+        body.end(_NAMES[type_])
+        raw = data[offset : offset + length]
+        found.append(ParsedPayload(type_, raw[_HEADER_OCTETS:], payload, raw, offset))
         type_ = following
     end = reader.offset
     if reader.remaining > block_octets:
@@ -212,7 +217,13 @@ def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets:
 
 def interpret(frames: Chain, context: Context) -> Chain:
     """The same chain with its payloads parsed as `context` says. Raises Malformed."""
-    return parse_chain(frames[0].type, frames.octets, context)
+    found = []
+    for frame in frames.payloads:
+        body = Reader(frame.body, frame.offset + _HEADER_OCTETS)
+        payload = context.parse(frame.type, body)
+        body.end(_NAMES[frame.type])
+        found.append(ParsedPayload(frame.type, frame.body, payload, frame.raw, frame.offset))
+    return Chain(tuple(found), frames.octets, b"")
 
 
 def build_frames(bodies: Sequence[tuple[int, bytes]], last_next: int = PayloadType.NONE) -> bytes:
@@ -220,13 +231,12 @@ def build_frames(bodies: Sequence[tuple[int, bytes]], last_next: int = PayloadTy
 
     Raises ValueError for a body that does not fit a payload.
     """
-    if not bodies:
-        return b""
-    following = [type_ for type_, _ in bodies[1:]] + [last_next]
-    return b"".join(
-        GENERIC_HEADER.build(int(next_type), GENERIC_HEADER.size + len(body)) + body
-        for next_type, (_, body) in zip(following, bodies, strict=True)
-    )
+    built: list[bytes] = []
+    following = last_next
+    for type_, body in reversed(bodies):
+        built += (body, GENERIC_HEADER.build(following, _HEADER_OCTETS + len(body)))
+        following = type_
+    return b"".join(reversed(built))
 
 
 def build_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:

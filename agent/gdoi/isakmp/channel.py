@@ -66,14 +66,16 @@ class Channel:
     """Seals and opens the messages of one Phase 1 SA.
 
     `open` changes nothing: `accept` advances the IV, once the message proved good and new (RFC 2409 10).
+    `octets`: what it has protected so far, both ways.
     """
 
-    __slots__ = ("_ivs", "_keys", "block_octets")
+    __slots__ = ("_ivs", "_keys", "block_octets", "octets")
 
     def __init__(self, keys: ChannelKeys) -> None:
         self._keys: Final = keys
         self._ivs: dict[int, bytes] = {}
         self.block_octets: Final = CBC_CIPHERS[keys.cipher].block_octets
+        self.octets = 0
 
     @property
     def cookies(self) -> bytes:
@@ -92,6 +94,7 @@ class Channel:
         )
         datagram = encrypt_message(header, chain, keys.cipher, keys.key, self._iv(message_id))
         self._ivs[message_id] = datagram[-self.block_octets :]
+        self.octets += len(datagram)
         return datagram
 
     def open(self, header: Header, datagram: bytes) -> bytes:
@@ -101,6 +104,7 @@ class Channel:
     def accept(self, header: Header, datagram: bytes) -> None:
         """Advance the IV over a message that proved good and new."""
         self._ivs[header.message_id] = datagram[-self.block_octets :]
+        self.octets += len(datagram)
 
     def forget(self, message_id: int) -> None:
         """End the IV chain of an exchange that is over."""
@@ -126,6 +130,7 @@ class Channel:
             raise Malformed("a protected Informational begins with a HASH", notify=NotifyType.INVALID_PAYLOAD_TYPE)
         if not equal(self.prf(header.message_id.to_bytes(4) + frames.after(0)), frames[0].body):
             raise NotAuthenticated("the HASH of an Informational does not hold")
+        self.octets += len(datagram)
         return interpret(frames, INFORMATIONAL)
 
     def wipe(self) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from netaddr import IPAddress
 
 from agent.crypto.signatures import Signer
+from agent.crypto.x509 import RevocationRule, TrustStore
 from agent.gdoi.isakmp.policy import Method
 from agent.gsa.identity import Identity
 from agent.secret import Secret
 
-__all__ = ["Credentials", "OwnCertificate", "PeerKey", "StaticCredentials", "methods_for"]
+__all__ = ["Credentials", "OwnCertificate", "PeerKey", "StaticCredentials", "methods_for", "pre_shared_key_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +43,66 @@ class Credentials(Protocol):
     def pre_shared_key(self, peer: IPAddress) -> PeerKey | None:
         """The key for a peer address; Main Mode can choose by nothing else (RFC 2409 5.4)."""
 
+    def pre_shared_key_of(self, identity: Identity) -> PeerKey | None:
+        """The key of an identity, which Aggressive Mode asserts before the key is needed (RFC 2409 5.4)."""
+
     def certificate(self) -> OwnCertificate | None:
         """Our certificate and signer."""
 
-    def trust_anchors(self) -> Sequence[bytes]:
-        """DER certificates of the authorities that peers' chains must end in."""
+    def trust(self) -> TrustStore:
+        """What peers' certificates must lead to; empty when none are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticCredentials:
-    """Credentials held in memory, as a configuration file gives them."""
+    """Credentials held in memory, as a configuration file gives them.
+
+    `pre_shared_keys`: by address of the peer; `identity_keys`: by identity, for Aggressive Mode. `anchors`, `known`,
+    `crls`, `revocation`: as in TrustStore.
+    """
 
     pre_shared_keys: Mapping[IPAddress, PeerKey] = field(default_factory=dict, repr=False)
     own_certificate: OwnCertificate | None = None
     anchors: tuple[bytes, ...] = field(default=(), repr=False)
+    identity_keys: Mapping[Identity, PeerKey] = field(default_factory=dict, repr=False)
+    known: tuple[bytes, ...] = field(default=(), repr=False)
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    revocation: RevocationRule = RevocationRule.HARD
+    _store: TrustStore | None = field(default=None, init=False, repr=False, compare=False)
 
     def pre_shared_key(self, peer: IPAddress) -> PeerKey | None:
         """The key configured for that address."""
         return self.pre_shared_keys.get(peer)
 
+    def pre_shared_key_of(self, identity: Identity) -> PeerKey | None:
+        """The key configured for that identity."""
+        return self.identity_keys.get(identity)
+
     def certificate(self) -> OwnCertificate | None:
         """The certificate configured."""
         return self.own_certificate
 
-    def trust_anchors(self) -> Sequence[bytes]:
-        """The anchors configured."""
-        return self.anchors
+    def trust(self) -> TrustStore:
+        """The anchors configured, with what goes with them; made when first asked for. Raises ValueError."""
+        store = self._store
+        if store is None:
+            store = TrustStore(self.anchors, known=self.known, crls=self.crls, revocation=self.revocation)
+            object.__setattr__(self, "_store", store)
+        return store
 
 
-def methods_for(credentials: Credentials, peer: IPAddress) -> tuple[Method, ...]:
-    """The methods there is a credential for: the certificate's kind first, then the pre-shared key."""
+def pre_shared_key_for(credentials: Credentials, peer: IPAddress, identity: Identity | None = None) -> PeerKey | None:
+    """The key of a peer: by the identity it asserts, where the mode tells that in time, else by its address."""
+    by_identity = credentials.pre_shared_key_of(identity) if identity is not None else None
+    return by_identity if by_identity is not None else credentials.pre_shared_key(peer)
+
+
+def methods_for(credentials: Credentials, key: PeerKey | None) -> tuple[Method, ...]:
+    """The methods there is a credential for: the certificate's kind first, then the pre-shared key found."""
     methods: list[Method] = []
     own = credentials.certificate()
-    if own is not None and credentials.trust_anchors():
+    if own is not None and credentials.trust().anchors:
         methods.append(Method.of_signature(own.signer.algorithm))
-    if credentials.pre_shared_key(peer) is not None:
+    if key is not None:
         methods.append(Method.PRE_SHARED_KEY)
     return tuple(methods)

@@ -30,6 +30,7 @@ NO_COOKIE: Final = bytes(COOKIE_OCTETS)
 """The responder cookie of the first message of Phase 1."""
 
 _DEFINED_FLAGS: Final = sum(HeaderFlags)
+_FLAGS: Final = tuple(HeaderFlags(value) for value in range(_DEFINED_FLAGS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Header:
             )
         if not any(initiator):
             raise Malformed("initiator cookie is zero", notify=NotifyType.INVALID_COOKIE)
-        return cls(initiator, responder, next_payload, exchange, HeaderFlags(flags), message_id, length)
+        return cls(initiator, responder, next_payload, exchange, _FLAGS[flags], message_id, length)
 
     def build(self) -> bytes:
         """The 28 octets."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from netaddr import IPAddress
+
+from agent.crypto.names import same_name
 from agent.crypto.x509 import Vouched
 from agent.errors import Malformed, NotAuthenticated
 from agent.gdoi.isakmp.constants import IdType, NotifyType, name_of
 from agent.gdoi.isakmp.payloads import Identification
 from agent.gsa.identity import Identity, IdentityKind
 
-__all__ = ["identity_of", "payload_of", "require_vouched"]
+__all__ = ["identity_of", "payload_of", "require_source", "require_vouched"]
 
 _TYPES: Final = {
     IdentityKind.IPV4: IdType.IPV4_ADDR,
@@ -48,14 +51,17 @@ def identity_of(payload: Identification) -> Identity:
         raise Malformed(f"ID: {error}", notify=NotifyType.INVALID_ID_INFORMATION) from error
 
 
-def require_vouched(identity: Identity, vouched: Vouched) -> None:
-    """Check that a certificate holds the identity asserted with it (RFC 2407 4.6.2.1).
+def require_vouched(identity: Identity, vouched: Vouched) -> Identity:
+    """Check that a certificate holds the identity asserted with it, and give it as the certificate has it.
 
-    Raises NotAuthenticated, 18, when it does not; a KEY_ID never stands in a certificate.
+    A DN is compared octet for octet (RFC 4945 3.1.5). Some peers write theirs anew, with other string types than the
+    certificate's; so one that differs in nothing but string types, case and spaces (RFC 5280 7.1) is taken for the
+    certificate's, whose octets count from there on. A KEY_ID never stands in a certificate (RFC 2407 4.6.2.1).
+    Raises NotAuthenticated, 18, when the certificate does not hold it.
     """
     kind, octets = identity.kind, identity.octets
     held = {
-        IdentityKind.DN: octets == vouched.subject,
+        IdentityKind.DN: same_name(octets, vouched.subject),
         IdentityKind.FQDN: octets.decode("ascii", "replace") in vouched.dns_names,
         IdentityKind.USER_FQDN: octets.decode("ascii", "replace") in vouched.emails,
         IdentityKind.IPV4: octets in vouched.addresses,
@@ -65,4 +71,17 @@ def require_vouched(identity: Identity, vouched: Vouched) -> None:
     if not held[kind]:
         raise NotAuthenticated(
             f"identity {identity} is not in the certificate", notify=NotifyType.INVALID_ID_INFORMATION
+        )
+    return Identity(kind, vouched.subject) if kind is IdentityKind.DN else identity
+
+
+def require_source(identity: Identity, source: IPAddress) -> None:
+    """Check that an identity which is an address is the one its datagrams come from (RFC 4945 3.1.1).
+
+    Raises NotAuthenticated, 18, when it is another.
+    """
+    if identity.kind in (IdentityKind.IPV4, IdentityKind.IPV6) and identity.octets != source.packed:
+        raise NotAuthenticated(
+            f"identity {identity} comes from {source}, and no NAT was found between",
+            notify=NotifyType.INVALID_ID_INFORMATION,
         )

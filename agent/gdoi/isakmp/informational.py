@@ -11,6 +11,7 @@ from typing import Final
 
 from agent.gdoi.isakmp.chain import Chain, build_chain
 from agent.gdoi.isakmp.constants import Doi, ExchangeType, HeaderFlags, NotifyType, ProtocolId, name_of
+from agent.gdoi.isakmp.dpd import DpdNotify
 from agent.gdoi.isakmp.header import HEADER, Header
 from agent.gdoi.isakmp.payloads import Delete, Notification
 
@@ -69,8 +70,12 @@ def clear_notify(cookies: bytes, message_id: int, notify: int) -> bytes:
 
 
 def said(chain: Chain) -> tuple[Said, ...]:
-    """All that the Notify payloads of a message say."""
-    return tuple(Said(payload.notify_type, _words(payload.data)) for payload in chain.all(Notification))
+    """All that the Notify payloads of a message say, but for dead peer detection, which is for nobody's eyes."""
+    return tuple(
+        Said(payload.notify_type, _words(payload.data))
+        for payload in chain.all(Notification)
+        if payload.notify_type not in tuple(DpdNotify)
+    )
 
 
 def is_error(notify: int) -> bool:

@@ -42,6 +42,7 @@ __all__ = [
     "Hash",
     "Identification",
     "KeyExchange",
+    "NatDetection",
     "Nonce",
     "Notification",
     "ParsedPayload",
@@ -142,6 +143,13 @@ class VendorId(_Opaque):
     """Vendor ID (RFC 2408 3.16)."""
 
     TYPE: ClassVar = PayloadType.VID
+
+
+@dataclass(frozen=True, slots=True)
+class NatDetection(_Opaque):
+    """NAT-D (RFC 3947 3.2): `data` is a hash over both cookies, an address and a port."""
+
+    TYPE: ClassVar = PayloadType.NAT_D
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +274,6 @@ class Delete:
         return _DELETE.build(self.doi, self.protocol, self.spi_size, len(self.spis)) + b"".join(self.spis)
 
 
-_NAT_TRAVERSAL: Final = frozenset({int(PayloadType.NAT_D), int(PayloadType.NAT_OA)})
-
 PHASE_1: Final = Context(
     "Phase 1",
     {
@@ -282,8 +288,9 @@ PHASE_1: Final = Context(
         PayloadType.NOTIFY: Notification.parse,
         PayloadType.DELETE: Delete.parse,
         PayloadType.VID: VendorId.parse,
+        PayloadType.NAT_D: NatDetection.parse,
     },
-    PRIVATE_PAYLOADS | _NAT_TRAVERSAL,
+    PRIVATE_PAYLOADS | {int(PayloadType.NAT_OA)},
 )
 """Main and Aggressive Mode: payload 1 is the ISAKMP form of the SA."""
 

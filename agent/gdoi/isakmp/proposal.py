@@ -8,6 +8,7 @@ Building what was parsed gives the same octets, so a responder returns a chosen 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final, Self
 
 from agent.errors import Malformed
@@ -113,20 +114,42 @@ class SecurityAssociation:
     proposals: tuple[Proposal, ...]
 
     @classmethod
-    def parse(cls, body: Reader | bytes) -> Self:
+    def parse(cls, body: Reader | bytes) -> SecurityAssociation:
         """From the body. Raises Malformed, DOI-NOT-SUPPORTED for a DOI whose situation cannot be read."""
         with reading(body, "SA") as reader:
-            doi, situation = _SA.read(reader)
-            if doi not in _KNOWN_DOIS:
-                raise Malformed(f"DOI {name_of(Doi, doi)}", notify=NotifyType.DOI_NOT_SUPPORTED)
-            proposals = tuple(Proposal.parse(inner) for inner in _nested(reader, PayloadType.PROPOSAL, MAX_PROPOSALS))
-            return cls(doi, situation, proposals)
+            if reader.remaining > _REMEMBERED_OCTETS:
+                return _parsed(reader)
+            try:
+                known = _remembered(reader.ahead())
+            except Malformed:
+                return _parsed(reader)  # once more, for an error that names the place in the whole message
+            reader.rest()
+            return known
 
     def build(self) -> bytes:
         """The body."""
         return _SA.build(self.doi, self.situation) + build_frames(
             [(PayloadType.PROPOSAL, proposal.build()) for proposal in self.proposals]
         )
+
+
+_REMEMBERED_OCTETS: Final = 2048
+_REMEMBERED: Final = 64
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(body: bytes) -> SecurityAssociation:
+    """An offer has nothing of its exchange in it: all members of a site send the same, again and again."""
+    with reading(body, "SA") as reader:
+        return _parsed(reader)
+
+
+def _parsed(reader: Reader) -> SecurityAssociation:
+    doi, situation = _SA.read(reader)
+    if doi not in _KNOWN_DOIS:
+        raise Malformed(f"DOI {name_of(Doi, doi)}", notify=NotifyType.DOI_NOT_SUPPORTED)
+    proposals = tuple(Proposal.parse(inner) for inner in _nested(reader, PayloadType.PROPOSAL, MAX_PROPOSALS))
+    return SecurityAssociation(doi, situation, proposals)
 
 
 def _nested(reader: Reader, type_: PayloadType, limit: int) -> list[Reader]:

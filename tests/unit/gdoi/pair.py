@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -29,11 +29,13 @@ from agent.gdoi.isakmp.policy import Suite
 from agent.gdoi.keyserver import KeyServerEngine
 from agent.gdoi.member import MemberEngine
 from agent.gdoi.offer import GroupOffer
+from agent.gdoi.session import Session
 from agent.gdoi.settings import KeyServerSettings, MemberSettings, Refusal
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.gpad import Gpad, GpadEntry
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.pad import PadId
 from agent.gsa.sa import DataSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 from agent.wire.endpoint import Datagram, Endpoint
@@ -41,6 +43,7 @@ from agent.wire.endpoint import Datagram, Endpoint
 UTC_NOW = datetime(2026, 6, 1, tzinfo=UTC)
 GM = Endpoint(IPAddress("192.0.2.10"), 40848)
 GCKS = Endpoint(IPAddress("192.0.2.1"), 848)
+GM_NATT, GCKS_NATT = Endpoint(GM.address, 4500), Endpoint(GCKS.address, 4500)
 GROUP = GroupId.of_number(1234)
 OTHER_GROUP = GroupId.of_number(5678)
 QUICK = (Suite.parse("aes-cbc-128/sha2-256/ecp-256"),)
@@ -130,7 +133,14 @@ def private_key(kind: str, whose: str) -> rsa.RSAPrivateKey | ec.EllipticCurvePr
     del whose  # only tells two keys of a kind apart
     if kind == "rsa":
         return rsa.generate_private_key(65537, 2048)
-    return ec.generate_private_key(ec.SECP256R1() if kind == "ecdsa-256" else ec.SECP384R1())
+    return ec.generate_private_key(_CURVES[kind]())
+
+
+_CURVES: dict[str, Callable[[], ec.EllipticCurve]] = {
+    "ecdsa-256": ec.SECP256R1,
+    "ecdsa-384": ec.SECP384R1,
+    "ecdsa-521": ec.SECP521R1,
+}
 
 
 @cache
@@ -167,7 +177,7 @@ def gpad(
 ) -> Gpad:
     entry = GpadEntry(
         name="lab",
-        identities=identities or (GCKS_NAME,),
+        identities=tuple(map(PadId.of, identities or (GCKS_NAME,))),
         groups=frozenset(groups),
         flows=(Flow.parse(destination),),
         transforms=frozenset({Transform.parse("aes-gcm-16-128")}),
@@ -185,6 +195,29 @@ def faithful(datagram: Datagram) -> Iterable[tuple[float, bytes]]:
 
 
 @dataclass
+class Translator:
+    """A NAT in front of the member, or of both: its ports are others outside, and new ones after `rebind`."""
+
+    outside: IPAddress = field(default_factory=lambda: IPAddress("203.0.113.7"))
+    _ports: dict[Endpoint, int] = field(default_factory=dict)
+    _next: itertools.count[int] = field(default_factory=lambda: itertools.count(60001))
+
+    def rebind(self) -> None:
+        """Forget all mappings, as a NAT does that restarts."""
+        self._ports.clear()
+
+    def out(self, datagram: Datagram) -> Datagram:
+        port = self._ports.get(datagram.source)
+        if port is None:
+            port = self._ports[datagram.source] = next(self._next)
+        return Datagram(datagram.payload, datagram.to, Endpoint(self.outside, port))
+
+    def back(self, datagram: Datagram) -> Datagram | None:
+        inside = [source for source, port in self._ports.items() if datagram.to == Endpoint(self.outside, port)]
+        return Datagram(datagram.payload, inside[0], datagram.source) if inside else None
+
+
+@dataclass
 class Pair:
     """Both engines and the link. `answers`: the key server's answer for each group; `sids`: what deliver gives.
 
@@ -197,6 +230,7 @@ class Pair:
     sids: tuple[int, ...] = ()
     shell: Callable[[KeyServerEvent], bool] = lambda _: False
     fate: Fate = faithful
+    nat: Translator | None = None
     now: float = 0.0
     on_wire: list[Datagram] = field(default_factory=list)
     member_events: list[MemberEvent] = field(default_factory=list)
@@ -216,8 +250,9 @@ class Pair:
         self.member_events += self.member.events()
         for datagram in [*self.member.outgoing(), *self.key_server.outgoing()]:
             self.on_wire.append(datagram)
+            seen = self.nat.out(datagram) if self.nat is not None and datagram.to.address == GCKS.address else datagram
             for delay, payload in self.fate(datagram):
-                copy = Datagram(payload, datagram.to, datagram.source)
+                copy = Datagram(payload, seen.to, seen.source)
                 heapq.heappush(self._flying, (self.now + delay, next(self._count), copy))
 
     def _answer(self, event: KeyServerEvent) -> None:
@@ -250,13 +285,26 @@ class Pair:
 
     def _step(self) -> None:
         if self._flying and self._flying[0][0] <= self.now:
-            datagram = heapq.heappop(self._flying)[2]
-            engine = self.member if datagram.to == GM else self.key_server
-            engine.receive(datagram.payload, datagram.source, datagram.to, self.now)
+            self._arrive(heapq.heappop(self._flying)[2])
         for engine in (self.member, self.key_server):
             deadline = engine.deadline()
             if deadline is not None and deadline <= self.now:
                 engine.fire(self.now)
+
+    def _arrive(self, datagram: Datagram) -> None:
+        if datagram.to.address == GCKS.address:
+            self.key_server.receive(datagram.payload, datagram.source, datagram.to, self.now)
+            return
+        back = self.nat.back(datagram) if self.nat is not None else datagram
+        if back is not None:
+            self.member.receive(back.payload, back.source, back.to, self.now)
+
+    @property
+    def session(self) -> Session:
+        """The member's Phase 1 SA, which must stand."""
+        standing = self.member._standings.current
+        assert standing is not None
+        return standing.session
 
     def member_saw(self, kind: type[T]) -> list[T]:
         return [event for event in self.member_events if isinstance(event, kind)]
@@ -277,9 +325,10 @@ def pair(
     limits: KeyServerSettings | None = None,
     lifetime_s: int = 86400,
     seed: str = "seed",
+    **changes: Any,
 ) -> Pair:
-    """A pair with one pre-shared key, unless told otherwise."""
-    member_settings = MemberSettings(GCKS, GM, member_name, suites, lifetime_s)
+    """A pair with one pre-shared key, unless told otherwise. `changes`: of the member's settings."""
+    member_settings = MemberSettings(GCKS, GM, member_name, suites, lifetime_s, **changes)
     settings = limits or KeyServerSettings(key_server_name, key_server_suites or suites)
     return Pair(
         MemberEngine(

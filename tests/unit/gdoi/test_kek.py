@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -15,6 +16,8 @@ from agent.gdoi.kd import KeyAttribute, KeyPacket
 from agent.gdoi.kek import packet_of, rekey_of, rekey_sa_of, sak_of
 from agent.gdoi.sa import SAK, IdBlock
 from agent.gdoi.selectors import block_of_prefix
+from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
+from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES, Acknowledgement, KekCipher, LkhKey, RekeySignature
 from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 
@@ -25,6 +28,7 @@ def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+RSA_KEY = rsa.generate_private_key(65537, 2048).public_key()
 ECDSA_KEY = spki(ec.derive_private_key(7, ec.SECP256R1()).public_key())
 REKEY = RekeySA(
     spi=SPI,
@@ -44,12 +48,25 @@ REKEY = RekeySA(
 ALGORITHM, LENGTH, SIGNATURE = basic(2, 3), basic(3, 128), basic(6, 4)
 
 
-@pytest.mark.requirement("GDOI-5.3-04", "GDOI-5.3-06", "GDOI-5.3.3-01", "GDOI-5.3.4-01", "GDOI-5.3.5-01")
+@pytest.mark.requirement(
+    "GDOI-5.3-04", "GDOI-5.3-06", "GDOI-5.3.3-01", "GDOI-5.3.3-03", "GDOI-5.3.4-01", "GDOI-5.3.5-01"
+)
 @pytest.mark.parametrize(
     ("changes", "attributes"),
     [
         ({}, "80020003 80030080 0004000400015180 80060004 80070100"),
-        ({"expires": None, "key_algorithm": "aes-cbc-256"}, "80020003 80030100 80060004 80070100"),
+        (
+            {"expires": None, "key_algorithm": "aes-cbc-256", "key": Secret(bytes(32))},
+            "80020003 80030100 80060004 80070100",
+        ),
+        (
+            {"expires": None, "key_algorithm": "3des-cbc", "key": Secret(bytes(24)), "iv": bytes(8)},
+            "80020002 80060004 80070100",
+        ),
+        (
+            {"expires": None, "acknowledgement": Acknowledgement.LKH_SHA512},
+            "80020003 80030080 80060004 80070100 80090004",
+        ),
     ],
 )
 def test_what_a_sak_says(changes: dict[str, object], attributes: str) -> None:
@@ -59,21 +76,93 @@ def test_what_a_sak_says(changes: dict[str, object], attributes: str) -> None:
 
 
 @pytest.mark.requirement("GDOI-5.6.2-01", "GDOI-5.6.2.1-01", "GDOI-5.6.2.1-02", "GDOI-5.6.2.2-01", "GDOI-5.3-03")
-@pytest.mark.parametrize("bits", [128, 192, 256])
-def test_a_rekey_sa_goes_both_ways(bits: int) -> None:
-    sa = dataclasses.replace(REKEY, key_algorithm=f"aes-cbc-{bits}", key=Secret(b"k" * (bits // 8)))
+@pytest.mark.parametrize("cipher", KEK_CIPHERS.values(), ids=lambda cipher: cipher.name)
+def test_a_rekey_sa_goes_both_ways(cipher: KekCipher) -> None:
+    key, iv = b"k" * cipher.key_octets, b"v" * cipher.block_octets
+    sa = dataclasses.replace(REKEY, key_algorithm=cipher.name, key=Secret(key), iv=iv)
     packet = packet_of(sa)
-    assert packet.attributes[0].value.reveal() == b"v" * 16 + b"k" * (bits // 8)
-    assert rekey_sa_of(rekey_of(sak_of(sa, 100.0)), packet, sequence=5, received=100.0) == sa
+    assert packet.attributes[0].value.reveal() == iv + key
+    assert rekey_sa_of(rekey_of(sak_of(sa, 100.0)), [packet], sequence=5, received=100.0) == sa
+
+
+@pytest.mark.requirement("ACK-2-01", "GDOI-5.3-05")
+@pytest.mark.parametrize("acknowledgement", [None, *Acknowledgement])
+def test_an_acknowledgement_is_asked_for_by_type(acknowledgement: Acknowledgement | None) -> None:
+    sa = dataclasses.replace(REKEY, acknowledgement=acknowledgement)
+    assert rekey_sa_of(rekey_of(sak_of(sa, 100.0)), [packet_of(sa)], sequence=5, received=100.0) == sa
+
+
+@pytest.mark.requirement("ACK-4-03")
+def test_an_acknowledgement_of_an_unknown_type_is_gone_without() -> None:
+    assert rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE, basic(9, 5))).acknowledgement is None
+    assert rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE, basic(9, 3))).acknowledgement is Acknowledgement.KEK_SHA512
+
+
+CURVES = {"ecdsa-256": ec.SECP256R1(), "ecdsa-384": ec.SECP384R1(), "ecdsa-521": ec.SECP521R1()}
+
+
+@pytest.mark.requirement("GDOI-6.1-04", "GDOI-6.1-05", "GDOI-6.1-07", "GDOI-5.6.2.2-01")
+@pytest.mark.parametrize("signature", REKEY_SIGNATURES.values(), ids=str)
+@pytest.mark.parametrize("form", SignatureKeyForm)
+def test_every_signature_with_its_key_in_every_form(signature: RekeySignature, form: SignatureKeyForm) -> None:
+    curve = CURVES.get(signature.algorithm)
+    key = ec.derive_private_key(7, curve).public_key() if curve is not None else RSA_KEY
+    sa = dataclasses.replace(
+        REKEY, signature_algorithm=signature.algorithm, signature_hash=signature.hash, verify_key=spki(key)
+    )
+    packet = packet_of(sa, Tolerances(signature_key=form))
+    sent = packet.attributes[1].value.reveal()
+    assert (sent == sa.verify_key) == (
+        form is SignatureKeyForm.SPKI or (curve is not None and form is SignatureKeyForm.PKCS1)
+    )
+    assert rekey_sa_of(rekey_of(sak_of(sa, 100.0)), [packet], sequence=5, received=100.0) == sa
+
+
+PATH = (LkhKey(12, 1, b"1" * 16, Secret(b"a" * 16)), LkhKey(1, 2, b"v" * 16, Secret(b"k" * 16), 1, 2))
+
+
+@pytest.mark.requirement("GDOI-3.3-06", "GDOI-5.6.3-01", "GDOI-5.6.3.1-02", "GDOI-5.6.2.2-01", "GDOI-6.1-01")
+def test_of_a_hierarchy_the_whole_path_arrives_and_its_root_is_the_kek() -> None:
+    sa = dataclasses.replace(REKEY, lkh=PATH)
+    packet = packet_of(sa)
+    assert (packet.kd_type, [attribute.type for attribute in packet.attributes]) == (3, [1, 3])
+    offered = rekey_of(sak_of(sa, 100.0))
+    assert rekey_sa_of(offered, [packet], sequence=5, received=100.0) == sa
+    beside = packet_of(dataclasses.replace(sa, lkh=()))
+    assert rekey_sa_of(offered, [beside, packet], sequence=5, received=100.0) == sa
+    other = packet_of(dataclasses.replace(REKEY, key=Secret(b"x" * 16)))
+    with pytest.raises(Malformed, match="is not the root"):
+        rekey_sa_of(offered, [other, packet], sequence=5, received=100.0)
+
+
+@pytest.mark.requirement("GDOI-5.6.3-01", "GDOI-5.6.3.1-04")
+@pytest.mark.parametrize(
+    ("change", "notify", "text"),
+    [
+        (lambda pairs: pairs[1:], 16, "without LKH_DOWNLOAD_ARRAY"),
+        (lambda pairs: pairs[:1], 16, "0 different SIG_ALGORITHM_KEYs"),
+        (lambda pairs: [*pairs, pairs[0]], 16, "LKH_DOWNLOAD_ARRAY twice"),
+        (lambda pairs: [*pairs, KeyAttribute(2, Secret(b""))], 16, "LKH_UPDATE_ARRAY in a GROUPKEY-PULL"),
+        (lambda pairs: [*pairs, KeyAttribute(4, Secret(b""))], 16, r"unknown\(4\) twice or out of place"),
+        (lambda pairs: [KeyAttribute(1, Secret(b"\1\0\0\0")), pairs[1]], 16, "0 LKH keys"),
+    ],
+)
+def test_an_lkh_packet_that_is_not_whole_is_refused(
+    change: Callable[[list[KeyAttribute]], list[KeyAttribute]], notify: int, text: str
+) -> None:
+    sa = dataclasses.replace(REKEY, lkh=PATH)
+    wrong = KeyPacket(3, SPI, tuple(change(list(packet_of(sa).attributes))))
+    with pytest.raises(Malformed, match=text) as caught:
+        rekey_sa_of(rekey_of(sak_of(sa, 0.0)), [wrong], sequence=0, received=0.0)
+    assert caught.value.notify == notify
 
 
 def test_rsa_names_its_hash() -> None:
-    key = spki(rsa.generate_private_key(65537, 2048).public_key())
-    sa = dataclasses.replace(REKEY, signature_algorithm="rsa", signature_hash="sha2-256", verify_key=key)
+    sa = dataclasses.replace(REKEY, signature_algorithm="rsa", signature_hash="sha2-256", verify_key=spki(RSA_KEY))
     sak = sak_of(sa, 100.0)
     assert basic(5, 3) in sak.attributes
     assert basic(7, 2048) in sak.attributes
-    assert rekey_sa_of(rekey_of(sak), packet_of(sa), sequence=5, received=100.0) == sa
+    assert rekey_sa_of(rekey_of(sak), [packet_of(sa)], sequence=5, received=100.0) == sa
 
 
 def sak(*attributes: Attribute, protocol: int = 17, spi: bytes = SPI, destination: str = "239.1.1.1/32") -> SAK:
@@ -108,7 +197,10 @@ def test_key_management_is_ignored_and_an_ecdsa_hash_may_be_said() -> None:
         (sak(ALGORITHM, LENGTH, basic(6, 1)), 16, "rsa without SIG_HASH_ALGORITHM"),
         (sak(ALGORITHM, LENGTH, basic(6, 1), basic(5, 1)), 13, "SIG_HASH_MD5"),
         (sak(ALGORITHM, LENGTH, SIGNATURE, basic(5, 4)), 13, "sha2-384 with SIG_ALGORITHM ecdsa-256"),
-        (sak(ALGORITHM, LENGTH, SIGNATURE, basic(9, 1)), 13, "KEK_ACK_REQUESTED"),
+        (sak(ALGORITHM, LENGTH, SIGNATURE, basic(8, 1)), 13, r"unknown\(8\)"),
+        (sak(basic(2, 2), LENGTH, SIGNATURE), 13, "KEK_KEY_LENGTH 128 with KEK_ALG_3DES"),
+        (sak(ALGORITHM, LENGTH, basic(6, 3)), 13, "SIG_ALG_ECDSS"),
+        (dataclasses.replace(sak(ALGORITHM, LENGTH, SIGNATURE), reserved=1), 16, "RESERVED2 is 1"),
         (sak(ALGORITHM, LENGTH, SIGNATURE, basic(200, 1)), 13, r"unknown\(200\)"),
         (sak(ALGORITHM, basic(2, 2), LENGTH, SIGNATURE), 13, "conflicting values of KEK_ALGORITHM"),
         (sak(variable(2, b"\x03"), LENGTH, SIGNATURE), 16, "KEK_ALGORITHM in variable form"),
@@ -145,25 +237,31 @@ def packet(*pairs: tuple[int, bytes]) -> KeyPacket:
 )
 def test_keys_that_do_not_fit_are_refused(refused: KeyPacket, notify: int, text: str) -> None:
     with pytest.raises(Malformed, match=text) as caught:
-        rekey_sa_of(rekey_of(sak_of(REKEY, 0.0)), refused, sequence=0, received=0.0)
+        rekey_sa_of(rekey_of(sak_of(REKEY, 0.0)), [refused], sequence=0, received=0.0)
     assert caught.value.notify == notify
 
 
 def test_a_key_of_another_length_than_said_is_refused() -> None:
     offered = rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE, basic(7, 2048)))
     with pytest.raises(Malformed, match="has 256 bits, SIG_KEY_LENGTH says 2048"):
-        rekey_sa_of(offered, packet_of(REKEY), sequence=0, received=0.0)
+        rekey_sa_of(offered, [packet_of(REKEY)], sequence=0, received=0.0)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"key_algorithm": "aes-cbc-100"},
-        {"key_algorithm": "3des"},
-        {"signature_algorithm": "dss"},
-        {"signature_hash": "md5"},
-    ],
-)
-def test_names_without_a_number_are_our_own_error(changes: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"algorithm|hash"):
-        sak_of(dataclasses.replace(REKEY, **changes), 0.0)  # type: ignore[arg-type]  # a table of fields
+def test_addresses_of_two_families_are_our_own_error() -> None:
+    with pytest.raises(ValueError, match="families differ"):
+        sak_of(dataclasses.replace(REKEY, source=IPAddress("fd00::1")), 0.0)
+
+
+def test_a_private_attribute_is_passed_over_where_that_is_set() -> None:
+    private = sak(ALGORITHM, LENGTH, SIGNATURE, basic(200, 1))
+    assert rekey_of(private, Tolerances(ignore_private_attributes=True)) == rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE))
+    with pytest.raises(Malformed, match=r"unknown\(10\)"):
+        rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE, basic(10, 1)), Tolerances(ignore_private_attributes=True))
+
+
+def test_of_a_peer_of_rfc_3547_the_pop_fields_are_ignored_and_it_is_asked_for_no_acknowledgement() -> None:
+    old = Tolerances(rfc3547=True)
+    value = dataclasses.replace(sak(ALGORITHM, LENGTH, SIGNATURE), reserved=0x00010800)
+    assert rekey_of(value, old) == rekey_of(sak(ALGORITHM, LENGTH, SIGNATURE))
+    asking = dataclasses.replace(REKEY, acknowledgement=Acknowledgement.KEK_SHA256)
+    assert sak_of(asking, 0.0, old) == sak_of(REKEY, 0.0)

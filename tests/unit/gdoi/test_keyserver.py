@@ -29,6 +29,7 @@ from agent.gdoi.isakmp.constants import ExchangeType, IdType
 from agent.gdoi.isakmp.credentials import PeerKey, StaticCredentials
 from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.informational import clear_notify, notify_of
+from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.payloads import Identification, Nonce
 from agent.gdoi.isakmp.policy import Suite
 from agent.gdoi.members import MAX_PULLS
@@ -49,6 +50,7 @@ from tests.unit.gdoi.pair import (
     Counted,
     Pair,
     an_sa,
+    certified,
     faithful,
     pair,
     shared_key,
@@ -278,8 +280,7 @@ def test_a_bad_protocol_and_port_of_an_identity_are_told(monkeypatch: pytest.Mon
 @pytest.mark.requirement("P1-2409-9-01")
 def test_protected_words_of_a_member_are_reported_and_not_answered() -> None:
     one = registered(pair())
-    session = one.member._session
-    assert session is not None
+    session = one.session
     status = session.inform([notify_of(session.cookies, 24578)], Counted("status"))
     error = session.inform([notify_of(session.cookies, 99, "odd")], Counted("error"))
     assert replies(one, status) == []
@@ -366,20 +367,20 @@ def test_an_old_pull_is_not_begun_again_when_its_record_is_gone() -> None:
 
 
 def test_an_authentic_request_that_makes_no_sense_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_five_octets(self: PullInitiator) -> bytes:
-        request = self._message([Nonce(b"n" * 16), Identification(IdType.KEY_ID, 0, 0, b"12345")])
+    def with_a_port(self: PullInitiator) -> bytes:
+        request = self._message([Nonce(b"n" * 16), Identification(IdType.KEY_ID, 17, 848, b"1234")])
         self._enter(PullState.START, PullState.AWAIT_POLICY)
         return request
 
-    monkeypatch.setattr(PullInitiator, "request", with_five_octets)
+    monkeypatch.setattr(PullInitiator, "request", with_a_port)
     one = registered(pair(), until=2.0)
     (failed,) = one.member_saw(RegistrationFailed)
-    assert "a group identifier of 5 octets" in failed.text
+    assert "INVALID-ID-INFORMATION" in failed.text
     assert not one.key_server_saw(PullRequested)
 
 
 def test_an_authentic_proof_that_makes_no_sense_is_told_so_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(_: object) -> int:
+    def refuses(*_: object) -> int:
         raise Malformed("GAP attribute unknown(9) in message 3", notify=13)
 
     monkeypatch.setattr("agent.gdoi.pull.sids_requested", refuses)
@@ -417,7 +418,7 @@ def test_an_sa_ends_at_the_servers_lifetime() -> None:
 def test_established_sas_are_limited(limits: KeyServerSettings, reason: str) -> None:
     one = pair(limits=limits)
     for turn in range(3):
-        one.member = pair(seed=f"member {turn}").member
+        one.member = pair(seed=f"member {turn}", initial_contact=False).member
         registered(one)
     assert [event.reason for event in one.key_server_saw(PhaseOneClosed)] == [reason]
     assert len(one.key_server_saw(PhaseOneEstablished)) == 3
@@ -467,3 +468,71 @@ def test_unknown_groups_and_odd_datagrams_leave_no_state() -> None:
         assert replies(one, junk) == []
     assert len(reasons(one)) == 5
     assert one.key_server.deadline() is None
+
+
+@pytest.mark.requirement("P1-3947-6-01", "P1-3947-6-02", "P1-2407-4.6.3-01")
+def test_initial_contact_ends_the_sas_of_that_identity_wherever_they_came_from() -> None:
+    one = registered(pair())
+    elsewhere = Endpoint(IPAddress("192.0.2.77"), 848)
+    moved = one.key_server._members.longest_unused()
+    assert moved is not None
+    one.key_server._members.move(moved, Path(elsewhere, GCKS))
+    one.member = pair(seed="started again").member
+    registered(one)
+    (closed,) = one.key_server_saw(PhaseOneClosed)
+    assert (closed.peer, closed.reason) == (elsewhere, "the member begins anew (INITIAL-CONTACT)")
+    assert len(one.key_server._members) == 1
+
+
+@pytest.mark.requirement("P1-3947-6-02")
+def test_initial_contact_in_an_informational_spares_the_sa_it_came_under() -> None:
+    one = registered(pair())
+    one.member = pair(seed="another", initial_contact=False).member
+    registered(one)
+    assert len(one.key_server._members) == 2
+    said = one.session.inform([notify_of(one.session.cookies, 24578)], Counted("status"))
+    one.key_server.receive(said, GM, GCKS, one.now)
+    assert [each.session.cookies for each in one.key_server._members] == [one.session.cookies]
+
+
+def test_a_member_that_still_has_an_sa_says_no_initial_contact() -> None:
+    one = registered(pair())
+    one.member._start_phase_one(one.now)
+    one.run(one.now + 1.0)
+    assert len(one.key_server_saw(PhaseOneEstablished)) == 2
+    assert "INITIAL" not in str([event.reason for event in one.key_server_saw(PhaseOneClosed)])
+
+
+def test_the_certificate_that_was_verified_comes_with_the_question() -> None:
+    mine, theirs = certified("ecdsa-256", "gm.example"), certified("ecdsa-256", "gcks.example")
+    one = registered(pair(member=mine, key_server=theirs))
+    assert mine.own_certificate is not None
+    leaf = mine.own_certificate.chain[0]
+    assert [event.certificate for event in one.key_server_saw(PullRequested)] == [leaf]
+    assert [event.certificate for event in one.key_server_saw(PullProven)] == [leaf]
+    assert leaf.hex()[:20] not in repr(one.key_server_saw(PullProven))
+
+
+def test_an_sa_that_served_its_share_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = registered(pair())
+    monkeypatch.setattr("agent.gdoi.session.MAX_MESSAGE_IDS", 1)
+    late = one.session.inform([notify_of(one.session.cookies, 24578)], Counted("late"))
+    one.key_server.receive(late, GM, GCKS, one.now)
+    one.run(one.now + 1.0)
+    assert [event.reason for event in one.key_server_saw(PhaseOneClosed)] == [
+        "it served as many exchanges, or octets, as it may"
+    ]
+    assert one.key_server.deadline() is None
+
+
+def test_large_messages_go_in_fragments_where_both_do_that() -> None:
+    offer = GroupOffer(tuple(an_sa(0x1000 + number, f"239.1.{number}.1") for number in range(40)))
+    for fragmentation, largest in ((True, 1280 - 28), (False, 5000)):
+        one = pair(fragmentation=fragmentation)
+        one.answers[GROUP] = offer
+        registered(one)
+        (event,) = one.member_saw(Registered)
+        assert len(event.group_sa.data) == 40
+        sizes = [len(datagram.payload) for datagram in one.on_wire]
+        assert max(sizes) <= largest
+        assert (max(sizes) > 1252) is not fragmentation

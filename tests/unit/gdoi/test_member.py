@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -21,10 +22,10 @@ from agent.gdoi.events import (
 )
 from agent.gdoi.failures import FailureCause
 from agent.gdoi.isakmp.attributes import basic
-from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags
+from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType
 from agent.gdoi.isakmp.credentials import StaticCredentials
-from agent.gdoi.isakmp.header import Header
-from agent.gdoi.isakmp.informational import clear_notify
+from agent.gdoi.isakmp.header import HEADER, Header
+from agent.gdoi.isakmp.informational import clear_notify, notify_of
 from agent.gdoi.isakmp.policy import Suite
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.sa import GAP, GroupSecurityAssociation
@@ -40,6 +41,7 @@ from tests.unit.gdoi.pair import (
     KEY,
     OTHER_GROUP,
     QUICK,
+    Counted,
     Pair,
     an_sa,
     certified,
@@ -282,7 +284,7 @@ def test_a_tek_outside_the_gpads_flows_is_not_taken_and_the_next_group_gets_a_ne
 
 @pytest.mark.requirement("GDOI-5.3.2-01", "GDOI-5.4-06", "GDOI-3.3-03")
 def test_policy_that_is_not_understood_ends_the_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_unknown(offer: GroupOffer, now: float) -> GroupSecurityAssociation:
+    def with_unknown(offer: GroupOffer, now: float, _: object) -> GroupSecurityAssociation:
         sa = sa_of(offer, now)
         return GroupSecurityAssociation(sa.sak, GAP((basic(77, 1),)), sa.sats)
 
@@ -300,7 +302,7 @@ def test_policy_that_is_not_understood_ends_the_exchange(monkeypatch: pytest.Mon
 @pytest.mark.requirement("GDOI-5.6-02", "GDOI-3.3-05")
 def test_keys_that_do_not_fit_the_policy_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     other = GroupOffer((an_sa(0xDEAD0001),))
-    monkeypatch.setattr("agent.gdoi.pull.kd_of", lambda offer, sids: kd_of(other, sids))
+    monkeypatch.setattr("agent.gdoi.pull.kd_of", lambda _, sids, tolerances: kd_of(other, sids, tolerances))
     one = registering(pair(), until=5.0)
     assert not one.member_saw(Registered)
     (failed,) = one.member_saw(RegistrationFailed)
@@ -360,6 +362,33 @@ def test_a_gcks_silent_after_our_identity_may_refuse_the_key() -> None:
     (failed,) = one.member_saw(PhaseOneFailed)
     assert failed.cause is FailureCause.NO_ANSWER
     assert "silent after identity sent; it may refuse our key, certificate or identity" in failed.text
+
+
+@pytest.mark.parametrize(
+    ("method", "cause"), [("psk", FailureCause.WRONG_KEY), ("ecdsa-256", FailureCause.CERTIFICATE_REFUSED)]
+)
+def test_a_gcks_that_answers_our_identity_with_what_we_cannot_open_refuses_us(method: str, cause: FailureCause) -> None:
+    one = (
+        pair()
+        if method == "psk"
+        else pair(member=certified(method, "gm.example"), key_server=certified(method, "gcks.example"))
+    )
+
+    def refusing(datagram: Datagram) -> Iterable[tuple[float, bytes]]:
+        header = Header.parse(datagram.payload)
+        if not header.flags & HeaderFlags.ENCRYPTION or header.exchange != ExchangeType.IDENTITY_PROTECTION:
+            return faithful(datagram)
+        if datagram.to == GCKS:
+            sealed = replace(header, exchange=ExchangeType.INFORMATIONAL, message_id=7, length=HEADER.size + 32)
+            one.member.receive(sealed.build() + bytes(32), GCKS, GM, one.now)
+        return ()
+
+    one.fate = refusing
+    one.member.register(GROUP, 0.0)
+    one.run(60.0)
+    (failed,) = one.member_saw(PhaseOneFailed)
+    assert failed.cause is cause
+    assert "protected message" in failed.text
 
 
 def silent_from(one: Pair, kind: ExchangeType) -> None:
@@ -443,7 +472,8 @@ def test_an_sa_near_its_end_begins_no_pull(lifetime_s: int, again_at: float, pha
     assert len(one.member_saw(PhaseOneEstablished)) == phase_ones
     assert len(one.member_saw(Registered)) == 2
     one.run(one.now + 120.0)
-    assert {event.reason for event in one.member_saw(PhaseOneClosed)} <= {"at its end", "deleted by the GCKS"}
+    ends = {"at its end", "deleted by the GCKS", "replaced by a new one"}
+    assert {event.reason for event in one.member_saw(PhaseOneClosed)} <= ends
     assert one.member.deadline() is None
 
 
@@ -469,11 +499,6 @@ def test_no_credential_is_said_at_once() -> None:
     assert [type(event) for event in events] == [PhaseOneFailed, RegistrationFailed]
     assert "no credential for 192.0.2.1" in getattr(events[1], "text", "")
     assert one.member.outgoing() == []
-
-
-def test_a_group_identifier_of_another_length_is_the_callers_mistake() -> None:
-    with pytest.raises(ValueError, match="4 octets, not 5"):
-        pair().member.register(GroupId(b"12345"), 0.0)
 
 
 @pytest.mark.requirement("GDOI-5.4-04", "GDOI-3.4-02", "GDOI-3.5-04")
@@ -544,3 +569,33 @@ def test_protected_informationals_are_taken_once() -> None:
     ]
     one.run(one.now + 1.0)
     assert one.member_saw(Registered)
+
+
+def committed(one: Pair) -> Pair:
+    """Run until message 4 came, with the Commit bit set on its way."""
+
+    def fate(datagram: Datagram) -> Iterable[tuple[float, bytes]]:
+        header = Header.parse(datagram.payload)
+        last = datagram.to == GM and header.exchange == ExchangeType.GROUPKEY_PULL and one.key_server_saw(PullProven)
+        payload = datagram.payload
+        return [(0.001, payload[:19] + bytes([header.flags | HeaderFlags.COMMIT]) + payload[20:] if last else payload)]
+
+    one.fate = fate
+    return registering(one, until=1.0)
+
+
+@pytest.mark.requirement("P1-2408-3.1-05")
+def test_under_the_commit_bit_the_keys_wait_for_connected() -> None:
+    one = committed(pair())
+    assert not one.member_saw(Registered)
+    (member,) = one.key_server._members
+    connected = notify_of(one.session.cookies, NotifyType.CONNECTED)
+    one.member.receive(member.session.inform([connected], Counted("ks")), GCKS, GM, one.now)
+    one.run(one.now + 0.1)
+    assert len(one.member_saw(Registered)) == 1
+
+
+def test_a_connected_that_never_comes_is_not_waited_for_long() -> None:
+    one = committed(pair())
+    one.run(one.now + 10.0)
+    assert [5.0 < event.elapsed_s < 6.0 for event in one.member_saw(Registered)] == [True]

@@ -6,6 +6,7 @@ from typing import Any
 from netaddr import IPAddress
 
 from agent.gdoi.isakmp.channel import Channel
+from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.phase1_state import PhaseOneSA
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Method
 from agent.gdoi.members import MemberSession, Pull, SessionTable
@@ -19,7 +20,7 @@ from tests.unit.gdoi.pair import GCKS, GM_NAME
 def member(number: int, *, host: int = 1, now: float = 0.0, lifetime_s: int = 100) -> MemberSession:
     keys = replace(channel()._keys, cookies=bytes([number]) * 16)
     sa = PhaseOneSA(GM_NAME, Method.PRE_SHARED_KEY, DEFAULT_SUITES[0], lifetime_s, Channel(keys))
-    return MemberSession(Session(sa, Endpoint(IPAddress(f"192.0.2.{host}"), 848), GCKS, now), b"", b"")
+    return MemberSession(Session(sa, Path(Endpoint(IPAddress(f"192.0.2.{host}"), 848), GCKS), now), b"", b"")
 
 
 def test_the_longest_unused_is_first_and_use_moves_it_back() -> None:

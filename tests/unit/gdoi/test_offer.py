@@ -9,6 +9,8 @@ import pytest
 from agent.gdoi.offer import GroupOffer
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
+from agent.gsa.iec61850 import Iec61850SA, IecTransform
+from agent.gsa.oid import OidSelector
 from agent.gsa.sa import DataSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 
@@ -23,8 +25,13 @@ SA = DataSA(
 )
 
 
+OTHER_FLOW = dataclasses.replace(SA, flow=Flow.parse("239.1.1.2"))
+IEC = Iec61850SA(1, OidSelector("1.2.3"), IecTransform.parse("hmac-sha256"), Secret(b""), Secret(b"k" * 32))
+
+
 def test_an_offer_shows_no_key() -> None:
-    assert "kkkk" not in repr(GroupOffer((SA,)))
+    assert "kkkk" not in repr(GroupOffer((SA, OTHER_FLOW), iec61850=(IEC,)))
+    assert GroupOffer((), iec61850=(IEC,)).data == ()
 
 
 @pytest.mark.parametrize(
@@ -32,6 +39,10 @@ def test_an_offer_shows_no_key() -> None:
     [
         ({"data": ()}, "at least one"),
         ({"data": (SA, dataclasses.replace(SA, mode=Mode.TRANSPORT))}, "one SPI"),
+        ({"data": (SA, SA, SA)}, "one SPI"),
+        ({"data": (SA, OTHER_FLOW, dataclasses.replace(OTHER_FLOW, cipher_key=Secret(bytes(20))))}, "one SPI"),
+        ({"iec61850": (IEC, IEC)}, "one SPI"),
+        ({"iec61850": (dataclasses.replace(IEC, spi=256),)}, "one SPI"),
         ({"activation_delay_s": 65536}, "does not fit 16 bits"),
         ({"deactivation_delay_s": -1}, "does not fit 16 bits"),
         ({"sender_id_bits": 33}, "SIDs of 33 bits"),

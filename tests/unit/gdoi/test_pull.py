@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -10,12 +11,13 @@ import pytest
 
 from agent.errors import Malformed, NotAuthenticated, PeerError, Unexpected
 from agent.gdoi.isakmp.attributes import basic
-from agent.gdoi.isakmp.chain import Payload, build_chain, split_frames, type_of
-from agent.gdoi.isakmp.payloads import Hash, Identification, Nonce, Notification
+from agent.gdoi.isakmp.chain import Payload, Unknown, build_chain, split_frames, type_of
+from agent.gdoi.isakmp.payloads import Certificate, Hash, Identification, KeyExchange, Nonce, Notification
 from agent.gdoi.kd import KD, SEQ
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.pull import GroupRequested, MemberProven, PullInitiator, PullResponder, PullState
 from agent.gdoi.sa import GAP, SAT, GroupSecurityAssociation
+from agent.gdoi.tolerances import Tolerances
 from agent.gdoi.translate import OfferedPolicy, kd_of, sa_of
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
@@ -185,7 +187,7 @@ def test_a_reflected_message_does_not_hold() -> None:
     assert member.state is PullState.AWAIT_POLICY
 
 
-BAD_SAT = SAT(3, b"")
+BAD_SAT = SAT(128, b"")
 SHORT = Nonce(b"n" * 7)
 LONG = Nonce(b"n" * 129)
 
@@ -200,14 +202,17 @@ LONG = Nonce(b"n" * 129)
         (responder, b"", [LONG, ID], 16, "nonce of 129 octets"),
         (responder, b"", [Nonce(NI), Identification(11, 17, 0, GROUP.octets)], 18, "not zero"),
         (responder, b"", [Nonce(NI), Identification(11, 0, 848, GROUP.octets)], 18, "not zero"),
-        (responder, b"", [Nonce(NI), Identification(11, 0, 0, b"\0\0\7")], 18, "of 3 octets, not 4"),
-        (responder, b"", [Nonce(NI), Identification(2, 0, 0, b"name")], 18, "named by FQDN, not KEY_ID"),
-        (responder, b"", [ID, Nonce(NI)], 1, "HASH, ID, NONCE is no message"),
+        (responder, b"", [Nonce(NI), Identification(11, 0, 0, b"\0\0\7")], 18, "4 to 255 octets, not 3"),
+        (responder, b"", [Nonce(NI), Identification(14, 0, 0, b"name")], 18, r"named by ID type unknown\(14\)"),
+        (responder, b"", [Nonce(NI), Nonce(NI), ID], 1, "HASH, NONCE, NONCE, ID is no message"),
+        (responder, b"", [Hash(b"h"), Nonce(NI), ID], 1, "is no message"),
+        (responder, b"", [Nonce(NI), ID, Certificate(4, b"c")], 1, "is no message"),
+        (responder, b"", [Nonce(NI), ID, KeyExchange(b"k")], 1, "is no message"),
         (responder, b"", [Nonce(NI), ID, ID], 1, "is no message"),
         (responder, b"", [], 7, "message 3 to a GROUPKEY-PULL that awaits message 1"),
         (responder, b"", [Nonce(NI), SA_PAYLOAD], 7, "message 2 to"),
         (awaiting_policy, NI, [SHORT, SA_PAYLOAD], 16, "nonce of 7 octets"),
-        (awaiting_policy, NI, [Nonce(NR), GroupSecurityAssociation(None, None, (BAD_SAT,))], 10, "IEC_61850"),
+        (awaiting_policy, NI, [Nonce(NR), GroupSecurityAssociation(None, None, (BAD_SAT,))], 10, "unknown"),
         (awaiting_policy, NI, [Nonce(NR), SA_PAYLOAD, KD_PAYLOAD], 1, "is no message"),
         (awaiting_policy, NI, [KD_PAYLOAD], 7, "message 4 to"),
         (awaiting_policy, NI, [Notification(2, 0, 24)], 7, "message 3 to"),
@@ -215,7 +220,7 @@ LONG = Nonce(b"n" * 129)
         (awaiting_proof, NI + NR, [GAP(()), GAP(())], 1, "is no message"),
         (awaiting_keys, NI + NR, [SEQ(1), KD_PAYLOAD], 16, "SEQ without SAK"),
         (awaiting_keys, NI + NR, [KD(())], 16, "no TEK packet"),
-        (awaiting_keys, NI + NR, [KD_PAYLOAD, SEQ(1)], 1, "is no message"),
+        (awaiting_keys, NI + NR, [KD_PAYLOAD, KD_PAYLOAD], 1, "is no message"),
     ],
 )
 def test_behind_a_valid_hash_a_refusal_ends_the_exchange(
@@ -269,13 +274,67 @@ def test_where_no_message_belongs_none_is_taken(state: PullState) -> None:
     assert member.state is state
 
 
+GROUPS = [
+    "7",
+    "0x" + "ab" * 255,
+    "ipv4:239.1.1.1",
+    "ipv6-subnet:ff3e::/32",
+    "fqdn:video.example",
+    "oid:1.2.840.10070.61850.8.1.2/0x0404e9fc0001",
+]
+
+
+@pytest.mark.requirement("GDOI-5.1-02", "GDOI-5.1-04", "IEC-2.1-01", "MIPSEC-4.1.3-04")
+@pytest.mark.parametrize("text", GROUPS)
+def test_a_group_of_any_type_is_asked_for(text: str) -> None:
+    group = GroupId.parse(text)
+    member = PullInitiator(group, GCKS, message_id=MESSAGE_ID, prf=prf, nonce=NI)
+    assert responder().receive(HASH, member.request(), 0.0) == GroupRequested(group)
+
+
+def test_behind_the_hash_payloads_come_in_any_order() -> None:
+    assert responder().receive(HASH, sealed(b"", [Notification(2, 0, 24578), ID, Nonce(NI)]), 0.0) == GroupRequested(
+        GROUP
+    )
+    assert isinstance(awaiting_policy().receive(HASH, sealed(NI, [SA_PAYLOAD, Nonce(NR)]), 0.0), OfferedPolicy)
+
+
+class TestPeerOfRfc3547:
+    OLD = Tolerances(rfc3547=True)
+    PROOF = (Certificate(4, b"certificate"), Unknown(19, b"signature"))
+
+    def test_its_proof_of_possession_is_passed_over(self) -> None:
+        server = PullResponder(message_id=MESSAGE_ID, prf=prf, nonce=NR, tolerances=self.OLD)
+        server.receive(HASH, sealed(b"", [Nonce(NI), ID]), 0.0)
+        server.offer(OFFER, 0.0)
+        assert server.receive(HASH, sealed(NI + NR, self.PROOF), 0.0) == MemberProven(0)
+        member = PullInitiator(GROUP, GCKS, message_id=MESSAGE_ID, prf=prf, nonce=NI, tolerances=self.OLD)
+        member.request()
+        member.receive(HASH, sealed(NI, [Nonce(NR), SA_PAYLOAD]), 0.0)
+        member.accept()
+        assert isinstance(member.receive(HASH, sealed(NI + NR, [KD_PAYLOAD, *self.PROOF]), 0.0), GroupSA)
+
+    def test_its_key_exchange_is_refused(self) -> None:
+        server = PullResponder(message_id=MESSAGE_ID, prf=prf, nonce=NR, tolerances=self.OLD)
+        server.receive(HASH, sealed(b"", [Nonce(NI), ID]), 0.0)
+        server.offer(OFFER, 0.0)
+        with pytest.raises(Unexpected, match="HASH, KE, CERT, .* is no message"):
+            server.receive(HASH, sealed(NI + NR, [KeyExchange(b"g^x"), *self.PROOF]), 0.0)
+        assert server.failed
+
+    def test_it_gets_no_gap(self) -> None:
+        server = PullResponder(message_id=MESSAGE_ID, prf=prf, nonce=NR, tolerances=self.OLD)
+        server.receive(HASH, sealed(b"", [Nonce(NI), ID]), 0.0)
+        delayed = dataclasses.replace(OFFER, activation_delay_s=5)
+        assert server.offer(delayed, 0.0) == sealed(NI, [Nonce(NR), sa_of(OFFER, 0.0, self.OLD)])
+
+
 @pytest.mark.requirement("GDOI-5.8-01", "GDOI-5.1-03")
-def test_our_own_nonces_and_group_are_checked() -> None:
+def test_our_own_nonces_are_checked_and_a_group_s_number_has_four_octets() -> None:
+    assert GROUP.octets == b"\0\0\0\7"
     for nonce in (bytes(7), bytes(129)):
         with pytest.raises(ValueError, match="8 to 128 are allowed"):
             PullResponder(message_id=1, prf=prf, nonce=nonce)
-    with pytest.raises(ValueError, match="by 4 octets, not 5"):
-        PullInitiator(GroupId(b"12345"), GCKS, message_id=1, prf=prf, nonce=NI)
     assert initiator().group == GROUP
 
 

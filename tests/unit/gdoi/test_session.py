@@ -8,6 +8,7 @@ from agent.errors import PeerError, Replayed, Unexpected
 from agent.gdoi.isakmp.constants import HeaderFlags
 from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.informational import notify_of
+from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.phase1_state import PhaseOneSA
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Method
 from agent.gdoi.session import Session
@@ -17,7 +18,7 @@ from tests.unit.gdoi.pair import GCKS, GM, GM_NAME, Counted
 
 def session(now: float = 10.0) -> Session:
     sa = PhaseOneSA(GM_NAME, Method.PRE_SHARED_KEY, DEFAULT_SUITES[0], 3600, channel())
-    return Session(sa, GM, GCKS, now)
+    return Session(sa, Path(GM, GCKS), now)
 
 
 class Listed:
@@ -54,7 +55,7 @@ def test_an_sa_serves_so_many_exchanges(monkeypatch: pytest.MonkeyPatch) -> None
     assert not one.exhausted
     one.remember(2)
     assert one.exhausted
-    with pytest.raises(Unexpected, match="has served 2 exchanges"):
+    with pytest.raises(Unexpected, match="has served as many exchanges"):
         one.require_unused(3)
 
 

@@ -13,7 +13,8 @@ from agent.gdoi.kd import KeyAttribute, KeyPacket
 from agent.gdoi.sa import SAT, IpsecPolicy
 from agent.gdoi.selectors import block_of_prefix
 from agent.gdoi.tek import DEFAULT_LIFETIME_S, OfferedTek, data_sa_of, packet_of, sat_of, tek_of
-from agent.gsa.algorithms import Integrity, Transform
+from agent.gdoi.tolerances import Tolerances
+from agent.gsa.algorithms import CIPHERS, TRANSFORMS, Transform
 from agent.gsa.flow import Flow
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
@@ -22,23 +23,11 @@ SPI = Spi(0xC0FFEE01)
 ESP, AH = 1, 2
 LIFE = (basic(1, 1), variable(2, b"\0\0\x0e\x10"))
 TUNNEL, GCM_KEY = basic(4, 1), basic(6, 128)
-ALL_TRANSFORMS = [Transform(None, 0, integrity) for integrity in Integrity] + [
-    Transform.parse(text)
-    for text in (
-        "null+hmac-sha2-256",
-        "aes-cbc-128+hmac-sha2-256",
-        "aes-cbc-192+hmac-sha2-384",
-        "aes-cbc-256+hmac-sha2-512",
-        "aes-gcm-8-128",
-        "aes-gcm-12-192",
-        "aes-gcm-16-256",
-    )
-]
 
 
 def data_sa(transform: Transform) -> DataSA:
     return DataSA(
-        SecurityProtocol.AH if transform.cipher is None else SecurityProtocol.ESP,
+        SecurityProtocol.of(transform),
         SPI,
         Flow.parse("239.1.1.1", protocol=17, port=5000),
         Mode.TUNNEL,
@@ -77,8 +66,16 @@ def offered(sa: DataSA) -> OfferedTek:
     "P1-2407-4.5-02",
     "P1-2407-4.5-03",
     "P1-2407-4.5-04",
+    "P1-3686-5.1-01",
+    "P1-3686-5.4-01",
+    "P1-4309-7.1-01",
+    "P1-4309-7.4-01",
+    "P1-4543-5.3-01",
+    "P1-4543-5.3-02",
+    "P1-4543-5.4-01",
+    "GDOI-6-01",
 )
-@pytest.mark.parametrize("transform", ALL_TRANSFORMS, ids=str)
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
 def test_every_transform_goes_both_ways(transform: Transform) -> None:
     sa = data_sa(transform)
     packet = packet_of(sa)
@@ -88,7 +85,8 @@ def test_every_transform_goes_both_ways(transform: Transform) -> None:
     assert isinstance(sent, IpsecPolicy)
     types = [attribute.type for attribute in sent.attributes]
     assert types[:2] == [1, 2]
-    assert (5 in types, 6 in types) == (transform.integrity is not None, transform.key_bits > 0)
+    several_lengths = transform.cipher is not None and len(CIPHERS[transform.cipher].key_bits) > 1
+    assert (5 in types, 6 in types) == (transform.integrity is not None, several_lengths)
     keys = [attribute.type for attribute in packet.attributes]
     assert keys == [1] * (transform.cipher_key_octets > 0) + [2] * (transform.integrity_key_octets > 0)
 
@@ -115,7 +113,9 @@ def test_address_preservation_by_number() -> None:
             tek_of(sat(TUNNEL, GCM_KEY, basic(14, number)))
 
 
-@pytest.mark.requirement("GDOI-5.5.1.1.1-01", "GDOI-5.5.1.1.2-03", "P1-2407-4.5.2-01", "5374:GDOI-5.5-01")
+@pytest.mark.requirement(
+    "GDOI-5.5.1.1.1-01", "GDOI-5.5.1.1.2-03", "P1-2407-4.5.2-01", "5374:GDOI-5.5-01", "GDOI-5.5-02"
+)
 def test_defaults_of_what_a_sat_leaves_out() -> None:
     tek = tek_of(sat(TUNNEL, GCM_KEY))
     assert tek.address_preservation is AddressPreservation.BOTH
@@ -146,7 +146,7 @@ def test_group_description_is_ignored() -> None:
 
 @pytest.mark.requirement("GDOI-5.5.1-02", "P1-2407-4.5-04")
 def test_what_is_never_sent() -> None:
-    for transform in ALL_TRANSFORMS:
+    for transform in TRANSFORMS:
         sent = sat_of(data_sa(transform), 0.0).policy
         assert isinstance(sent, IpsecPolicy)
         assert 3 not in [attribute.type for attribute in sent.attributes]
@@ -159,12 +159,17 @@ def test_what_is_never_sent() -> None:
     "P1-2407-4.5.3-02",
     "P1-2409-A-01",
     "P1-3602-5.3-01",
+    "P1-4543-5.3-03",
 )
 @pytest.mark.parametrize(
     ("refused", "notify", "text"),
     [
         (sat(TUNNEL, GCM_KEY, basic(7, 1)), 13, "KEY_ROUNDS"),
-        (sat(TUNNEL, GCM_KEY, basic(10, 1)), 13, "ECN_TUNNEL"),
+        (sat(TUNNEL, GCM_KEY, basic(10, 2)), 13, "ECN_TUNNEL"),
+        (sat(TUNNEL, GCM_KEY, variable(10, b"\0\1")), 13, "ECN_TUNNEL"),
+        (sat(TUNNEL, basic(12, 128), GCM_KEY), 13, "AUTHENTICATION_KEY_LENGTH 128, aes-gcm-16-128 has 0"),
+        (sat(TUNNEL, basic(5, 5), basic(12, 128), transform_id=11), 13, "AUTHENTICATION_KEY_LENGTH 128, .* has 256"),
+        (sat(TUNNEL, GCM_KEY, basic(13, 1)), 13, "SIGNATURE_ENCODING_ALGORITHM"),
         (sat(TUNNEL, GCM_KEY, basic(99, 1)), 13, r"unknown\(99\)"),
         (sat(TUNNEL, GCM_KEY, variable(32001, b"")), 13, r"unknown\(32001\)"),
         (sat(TUNNEL, GCM_KEY, basic(14, 5)), 13, "ADDRESS_PRESERVATION 5"),
@@ -187,16 +192,21 @@ def test_what_is_never_sent() -> None:
         (sat(TUNNEL, GCM_KEY, transform_id=12), 14, "needs an integrity algorithm"),
         (sat(TUNNEL, transform_id=11), 14, "needs an integrity algorithm"),
         (sat(TUNNEL, GCM_KEY, basic(5, 5)), 14, "authenticates by itself"),
-        (sat(TUNNEL, GCM_KEY, basic(5, 2)), 13, "AUTHENTICATION_ALGORITHM 2"),
-        (sat(TUNNEL, basic(5, 2), transform_id=3), 13, "AUTHENTICATION_ALGORITHM 2"),
-        (sat(TUNNEL, basic(5, 5), transform_id=3), 14, "ESP transform ESP_3DES"),
+        (sat(TUNNEL, GCM_KEY, basic(5, 1)), 13, "AUTHENTICATION_ALGORITHM 1"),
+        (sat(TUNNEL, basic(5, 1), transform_id=3), 13, "AUTHENTICATION_ALGORITHM 1"),
+        (sat(TUNNEL, basic(5, 5), basic(6, 192), transform_id=3), 16, "Key Length where"),
+        (sat(TUNNEL, basic(5, 11), GCM_KEY, transform_id=12), 14, "integrity algorithm of AH"),
+        (sat(TUNNEL, basic(5, 5), transform_id=2), 14, "ESP transform ESP_DES"),
         (sat(TUNNEL, basic(5, 5), transform_id=99), 14, r"ESP transform unknown\(99\)"),
-        (sat(TUNNEL, basic(5, 5), transform_id=3, protocol=AH), 14, "AH transform AH_SHA"),
+        (sat(TUNNEL, basic(5, 5), transform_id=2, protocol=AH), 14, "AH transform AH_MD5"),
+        (sat(TUNNEL, basic(5, 5), transform_id=3, protocol=AH), 16, "AH_SHA without its Authentication Algorithm"),
+        (sat(TUNNEL, transform_id=23), 16, "Key Length missing"),
+        (sat(TUNNEL, basic(5, 11), GCM_KEY, transform_id=11, protocol=AH), 16, "Key Length where"),
         (sat(TUNNEL, basic(5, 6), transform_id=5, protocol=AH), 16, "without its Authentication Algorithm"),
         (sat(TUNNEL, transform_id=5, protocol=AH), 16, "without its Authentication Algorithm"),
         (sat(TUNNEL, GCM_KEY, basic(5, 5), transform_id=5, protocol=AH), 16, "Key Length where"),
         (sat(TUNNEL, GCM_KEY, spi=255), 11, "SPI 0x000000ff is reserved"),
-        (SAT(3, b"\x00"), 10, "GDOI_PROTO_IEC_61850; ESP and AH are supported"),
+        (SAT(3, b"\x00"), 10, "GDOI_PROTO_IEC_61850 is not supported"),
         (SAT(128, b""), 10, r"unknown\(128\)"),
     ],
 )
@@ -223,6 +233,10 @@ def keys(*pairs: tuple[int, int]) -> KeyPacket:
         ("null+hmac-sha2-256", keys((1, 0), (2, 32)), 16, "TEK_ALGORITHM_KEY"),
         ("null+hmac-sha2-256", keys((2, 20)), 17, "TEK_INTEGRITY_KEY .* has 20 octets"),
         ("aes-cbc-128+hmac-sha2-256", keys((1, 16)), 17, "TEK_INTEGRITY_KEY .* has 0 octets"),
+        ("aes-gcm-16-128", keys((2, 20)), 16, "TEK_INTEGRITY_KEY for SPI 0xc0ffee01, which"),
+        ("aes-gmac-128", keys((2, 16)), 17, "TEK_ALGORITHM_KEY .* has 16 octets, aes-gmac-128 wants 20"),
+        ("aes-gmac-128", keys((1, 20), (2, 20)), 16, "TEK_INTEGRITY_KEY"),
+        ("aes-256-gmac", keys((1, 36)), 16, "TEK_ALGORITHM_KEY"),
     ],
 )
 def test_keys_that_do_not_fit_are_refused(transform: str, packet: KeyPacket, notify: int, text: str) -> None:
@@ -245,3 +259,39 @@ def test_what_a_sat_cannot_say_is_our_own_error() -> None:
         sat_of(dataclasses.replace(GCM, flow=icmp), 0.0)
     with pytest.raises(ValueError, match="does not fit 32 bits"):
         sat_of(dataclasses.replace(GCM, expires=2.0**40), 0.0)
+
+
+def test_what_says_no_more_than_holds_anyhow_is_taken() -> None:
+    assert tek_of(sat(TUNNEL, GCM_KEY, basic(10, 1))) == tek_of(sat(TUNNEL, GCM_KEY))
+    hmac = sat(TUNNEL, basic(5, 5), basic(12, 256), transform_id=11)
+    assert tek_of(hmac) == tek_of(sat(TUNNEL, basic(5, 5), transform_id=11))
+
+
+def test_a_private_attribute_is_passed_over_where_that_is_set() -> None:
+    private = sat(TUNNEL, variable(32001, b"of some vendor"), GCM_KEY)
+    assert tek_of(private, Tolerances(ignore_private_attributes=True)) == tek_of(sat(TUNNEL, GCM_KEY))
+    with pytest.raises(Malformed, match=r"unknown\(99\)"):
+        tek_of(sat(TUNNEL, GCM_KEY, basic(99, 1)), Tolerances(ignore_private_attributes=True))
+
+
+def test_the_key_of_esp_s_gmac_may_be_an_integrity_key() -> None:
+    sa = data_sa(Transform.parse("aes-gmac-128"))
+    as_integrity = KeyPacket(1, b"\xc0\xff\xee\x01", (KeyAttribute(2, sa.cipher_key),))
+    assert data_sa_of(offered(sa), as_integrity, received=100.0, send_from=0.0) == sa
+
+
+def test_to_a_peer_of_rfc_3547_defaults_go_unsaid() -> None:
+    old = Tolerances(rfc3547=True)
+    sent = sat_of(GCM, 100.0, old).policy
+    assert isinstance(sent, IpsecPolicy)
+    assert [attribute.type for attribute in sent.attributes] == [1, 2, 4, 6]
+    assert tek_of(sat_of(GCM, 100.0, old)) == tek_of(sat_of(GCM, 100.0))
+    other = dataclasses.replace(GCM, direction=Direction.SENDER_ONLY, address_preservation=AddressPreservation.NONE)
+    assert tek_of(sat_of(other, 100.0, old)) == tek_of(sat_of(other, 100.0))
+
+
+@pytest.mark.parametrize("octets", [1, 2])
+def test_id_lengths_are_sent_as_set_and_read_both_ways(octets: int) -> None:
+    sent = sat_of(GCM, 100.0, Tolerances(id_length_octets=octets))
+    assert tek_of(SAT.parse(sent.build())) == tek_of(sat_of(GCM, 100.0))
+    assert len(sent.build()) == len(sat_of(GCM, 100.0).build()) + 2 * (octets - 1)

@@ -22,10 +22,12 @@ VOUCHED = Vouched(
     dns_names=frozenset({"gm.example"}),
     emails=frozenset({"gm@example"}),
     addresses=frozenset({EVERY[IdentityKind.IPV4].octets, EVERY[IdentityKind.IPV6].octets}),
+    certificate=b"",
 )
-NOTHING = Vouched(subject=b"0\0", public_key=b"", dns_names=frozenset(), emails=frozenset(), addresses=frozenset())
+NOTHING = Vouched(b"0\0", b"", frozenset(), frozenset(), frozenset(), b"")
 
 
+@pytest.mark.requirement("P1-3947-4-04")
 @pytest.mark.parametrize("kind", IdentityKind)
 def test_identities_go_there_and_back_with_zero_protocol_and_port(kind: IdentityKind) -> None:
     payload = payload_of(EVERY[kind])

@@ -7,6 +7,7 @@ import pytest
 from agent.errors import Malformed
 from agent.gdoi.isakmp.attributes import basic, variable
 from agent.gdoi.isakmp.proposal import MAX_PROPOSALS, Proposal, SecurityAssociation, Transform
+from agent.wire.reader import Reader
 
 FIRST = Transform(1, 1, (basic(1, 7), basic(14, 256), variable(12, b"\0\0\x0e\x10")))
 SECOND = Transform(2, 1, (basic(1, 7), basic(14, 128), variable(12, b"\x0e\x10")))
@@ -69,3 +70,13 @@ def test_proposals_are_bounded() -> None:
 def test_at_least_one_proposal() -> None:
     with pytest.raises(Malformed):
         SecurityAssociation.parse(bytes.fromhex("0000000200000000"))
+
+
+def test_what_is_behind_an_offer_is_refused_each_time_and_an_offer_is_the_same_each_time() -> None:
+    offer = SecurityAssociation(2, 0, (Proposal(1, 1, b"", (Transform(1, 1, (basic(1, 7),)),)),)).build()
+    assert SecurityAssociation.parse(offer) == SecurityAssociation.parse(offer)
+    for _ in range(2):
+        with pytest.raises(Malformed, match="SA has 1 octets too many"):
+            SecurityAssociation.parse(offer + b"!")
+    with pytest.raises(Malformed, match=f"octet {100 + len(offer)}"):
+        SecurityAssociation.parse(Reader(offer + b"!", 100))
