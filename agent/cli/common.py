@@ -134,23 +134,25 @@ def span(seconds: float | None) -> str | None:
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
-def check_configuration(path: Path, load: Callable[[Path], object], *, as_json: bool) -> None:
+def check_configuration(path: Path, load: Callable[[Path], Sequence[str]], *, as_json: bool) -> None:
     """Show what a start would say about the file. Raises ConfigErrors or LocalError; as JSON they are printed.
 
-    What the host lacks is a fault without file and key.
+    `load` gives warnings. What the host lacks is a fault without file and key.
     """
     try:
-        load(path)
+        warnings = load(path)
     except (ConfigErrors, LocalError) as error:
         if not as_json:
             raise
         faults = [ConfigError("", "", str(error))] if isinstance(error, LocalError) else error.faults
         rows = [{"file": fault.path, "key": fault.key, "message": fault.message} for fault in faults]
-        show({"file": str(path), "valid": False, "faults": rows}, (), as_json=True)
+        show({"file": str(path), "valid": False, "faults": rows, "warnings": []}, (), as_json=True)
         sys.exit(error.exit_status)
     if as_json:
-        show({"file": str(path), "valid": True, "faults": []}, (), as_json=True)
+        show({"file": str(path), "valid": True, "faults": [], "warnings": list(warnings)}, (), as_json=True)
     else:
+        for warning in warnings:
+            click.echo(f"{path}: warning: {warning}", err=True)
         click.echo(f"{path}: valid")
 
 

@@ -38,6 +38,18 @@ _REFUSALS: Final = (
     Column.of("GROUP", "group"),
     Column.of("REASON", "reason"),
 )
+_AUDIT: Final = (
+    Column.of("AT", "at"),
+    Column.of("EVENT", "event"),
+    Column.of("GROUP", "group"),
+    Column.of("MEMBER", "member"),
+    Column.of("IDENTITY", "identity"),
+    Column.of("ADDRESS", "address"),
+    Column.of("ROLE", "role"),
+    Column.of("SPIS", "spis"),
+    Column.of("SIDS", "sids"),
+    Column.of("REASON", "reason"),
+)
 _GROUPS: Final = (
     Column.of("GROUP", "group"),
     Column.of("NAME", "name"),
@@ -111,12 +123,27 @@ def members(socket_path: Path, as_json: bool) -> None:
     Reply.of(socket_path, "members", as_json).show(_MEMBERS, empty="no members")
 
 
+@commands.command(name="audit")
+@socket_option(DEFAULT_SOCKET)
+@click.option("--group", help="Of this group alone, by its identifier.")
+@click.option("--member", help="Of this member alone, by its name or as TYPE:VALUE.")
+@click.option("--since", help="Not before this instant: ISO 8601, UTC unless it says otherwise.")
+@click.option("--limit", type=click.IntRange(1, 20_000), default=100, show_default=True, help="So many at most.")
+@json_option
+def audit_log(
+    socket_path: Path, group: str | None, member: str | None, since: str | None, limit: int, as_json: bool
+) -> None:
+    """The audit log, newest first: who got which SAs when, who was refused and why."""
+    reply = Reply.of(socket_path, "audit", as_json, group=group, member=member, since=since, limit=limit)
+    reply.show(_AUDIT, empty="nothing of that kind")
+
+
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 @json_option
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration FILE as a start does, with the key files it names; all faults at once."""
-    check_configuration(file, setup.check, as_json=as_json)
+    check_configuration(file, lambda path: setup.check(path).warnings, as_json=as_json)
 
 
 def main() -> None:

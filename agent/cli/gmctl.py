@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import click
 
 from agent.cli.common import Column, Reply, check_configuration, entry, json_option, show, socket_option, span
 from agent.config.member import DEFAULT_SOCKET
+from agent.service.control import SCHEMA_VERSION, follow
 
 __all__ = ["commands", "main"]
 
@@ -32,6 +35,7 @@ _GROUPS = (
     Column.of("SAS", "sas", numeric=True),
     Column("EXPIRES IN", lambda row: span(row["expires_s"])),
     Column("ASKS AGAIN IN", lambda row: span(row["next_attempt_s"])),
+    Column.of("TRIES", "tries", numeric=True),
     Column.of("JOINED", "joined"),
 )
 _CAUSES = (
@@ -41,7 +45,7 @@ _CAUSES = (
 _SAS = (
     Column.of("GROUP", "group"),
     Column.of("SPI", "spi"),
-    Column("PROTOCOL", lambda row: f"{row['protocol']} {row['mode']}"),
+    Column("PROTOCOL", lambda row: " ".join(filter(None, (row["protocol"], row["mode"])))),
     Column.of("FLOW", "flow"),
     Column.of("TRANSFORM", "transform"),
     Column.of("SENDING", "sending"),
@@ -111,6 +115,36 @@ def policies(socket_path: Path, as_json: bool) -> None:
 
 
 @commands.command()
+@_socket
+@click.option("--keys", is_flag=True, help="With the keys of IEC 61850 SAs, for who may have them.")
+@json_option
+def events(socket_path: Path, keys: bool, as_json: bool) -> None:
+    """What happens, as it happens: registrations with their policy, refusals, Phase 1. First, what is held now."""
+    with suppress(KeyboardInterrupt):
+        for event in follow(socket_path, "events", {"keys": True} if keys else None):
+            click.echo(json.dumps({"version": SCHEMA_VERSION, "event": event}) if as_json else _event_line(event))
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    """One line: when, what, then facts as the log has them; lists of tables by what tells their entries apart."""
+    rest = {key: value for key, value in event.items() if key not in ("at", "event")}
+    facts = (f"{key}={_fact(value)}" for key, value in rest.items() if value is not None and value != [])
+    return " ".join((str(event.get("at", "-")), str(event["event"]), *facts))
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_fact(entry) for entry in value)
+    if isinstance(value, dict):
+        text = str(next((value[key] for key in ("spi", "reason") if key in value), value))
+    else:
+        text = str(value)
+    if not text.isprintable():
+        text = ascii(text)[1:-1]
+    return json.dumps(text, ensure_ascii=False) if " " in text else text
+
+
+@commands.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--probe", is_flag=True, help="Also try whether this host's kernel and our capabilities suffice.")
 @json_option
@@ -118,11 +152,12 @@ def check(file: Path, probe: bool, as_json: bool) -> None:
     """Check a configuration FILE as a start of gmd does; nothing is changed."""
     from agent.member.setup import look_around, prepare  # deferred: engines and certificates take their time to load
 
-    def start(path: Path) -> None:
+    def start(path: Path) -> Sequence[str]:
         setup = prepare(path)
         if probe:
             look_around(setup)
             asyncio.run(_probe())
+        return setup.warnings
 
     check_configuration(file, start, as_json=as_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,10 @@ __all__ = [
     "PublicFile",
     "SecretFile",
     "folder_missing",
+    "read_listing",
     "read_public",
     "read_secret",
+    "secret_of",
 ]
 
 SOCKET_FOLDER_MODE: Final = 0o750
@@ -27,6 +30,8 @@ STORE_FOLDER_MODE: Final = 0o700
 """A store holds the groups' keys: its folder is for gckd's user alone."""
 _MAX_OCTETS: Final = 256 * 1024
 """More than any chain of certificates; a device or a log named by mistake ends here."""
+_MAX_LISTING_OCTETS: Final = 32 * 1024 * 1024
+"""A hundred thousand members and more."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -63,6 +68,38 @@ def read_secret(path: Path, owner: int | None = None) -> SecretFile:
     others.
     """
     content, status = _read(path)
+    _require_private(path, status, owner)
+    stripped = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not stripped:
+        raise FileFault(f"{path} is empty: write the key into it")
+    try:
+        return SecretFile(path, secret_of(stripped))
+    except ValueError as error:
+        raise FileFault(f"{path} {error}") from None
+
+
+def read_listing(path: Path, owner: int | None, holds_secrets: Callable[[bytes], bool]) -> bytes:
+    """Read a file with a line for each of many, which may be long; where it holds secrets, as private as `read_secret`.
+
+    `holds_secrets` looks at the content. Raises FileFault as `read_secret` does.
+    """
+    content, status = _read(path, _MAX_LISTING_OCTETS)
+    if holds_secrets(content):
+        _require_private(path, status, owner)
+    return content
+
+
+def secret_of(text: bytes) -> Secret:
+    """The octets of a key as a file writes it: `0x` and hex digits, or the text itself. Raises ValueError."""
+    if not text.startswith(b"0x"):
+        return Secret(text)
+    try:
+        return Secret(bytes.fromhex(text[2:].decode("ascii")))
+    except ValueError:
+        raise ValueError("starts with 0x but is not hex digits: write the key as hex or as text") from None
+
+
+def _require_private(path: Path, status: os.stat_result, owner: int | None) -> None:
     if status.st_uid not in (0, os.geteuid(), owner):
         message = f"{path} belongs to user {status.st_uid}: chown it to root or to the daemon's user"
         raise FileFault(message, exit_status=os.EX_NOPERM)
@@ -70,15 +107,6 @@ def read_secret(path: Path, owner: int | None = None) -> SecretFile:
         mode = stat.S_IMODE(status.st_mode)
         message = f"{path} has mode {mode:04o}, so others may use the key: chmod 0600 {path}"
         raise FileFault(message, exit_status=os.EX_NOPERM)
-    stripped = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not stripped:
-        raise FileFault(f"{path} is empty: write the key into it")
-    if stripped.startswith(b"0x"):
-        try:
-            return SecretFile(path, Secret(bytes.fromhex(stripped[2:].decode("ascii"))))
-        except ValueError:
-            raise FileFault(f"{path} starts with 0x but is not hex digits: write the key as hex or as text") from None
-    return SecretFile(path, Secret(stripped))
 
 
 def read_public(path: Path) -> PublicFile:
@@ -103,14 +131,14 @@ def folder_missing(path: Path, mode: int) -> str | None:
     return None
 
 
-def _content(path: Path, descriptor: int) -> bytes:
+def _content(path: Path, descriptor: int, most: int) -> bytes:
     try:
-        return os.read(descriptor, _MAX_OCTETS)
+        return os.read(descriptor, most)
     except OSError as error:
         raise FileFault(f"{path}: {error.strerror}: name a file that can be read") from None
 
 
-def _read(path: Path) -> tuple[bytes, os.stat_result]:
+def _read(path: Path, most: int = _MAX_OCTETS) -> tuple[bytes, os.stat_result]:
     try:
         # The status is of the descriptor: between a look and an open the file could be another one.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -120,8 +148,8 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise FileFault(f"{path} is not a plain file: name one")
-        if status.st_size > _MAX_OCTETS:
-            raise FileFault(f"{path} has {status.st_size} octets, more than {_MAX_OCTETS}: name another file")
-        return _content(path, descriptor), status
+        if status.st_size > most:
+            raise FileFault(f"{path} has {status.st_size} octets, more than {most}: name another file")
+        return _content(path, descriptor, most), status
     finally:
         os.close(descriptor)

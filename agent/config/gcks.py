@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from netaddr import IPAddress
 from pydantic import Field, model_validator
 
+from agent.config.gpad import IecTransformName, KekCipherName, RekeySignatureName, TolerancesTable
+from agent.config.phase1 import PhaseOneTable
 from agent.config.types import (
     Address,
     Fault,
     FilePath,
     FlowTable,
+    GroupAddress,
     GroupNumber,
     IdentityTable,
     LogFormatName,
     Name,
-    Phase1SuiteName,
     Place,
     Port,
-    PublicKeyFile,
     Seconds,
     SecretKeyFile,
     Table,
@@ -31,9 +32,12 @@ from agent.config.types import (
     repeated,
     repeated_keys,
     rows,
+    text_of,
 )
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
+from agent.gsa.oid import OidSelector
+from agent.gsa.rekey import Acknowledgement
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, Mode
 from agent.logs import LogFormat
@@ -42,9 +46,13 @@ __all__ = [
     "DEFAULT_SOCKET",
     "DEFAULT_STORE",
     "AuthenticationTable",
+    "AuthorizationTable",
+    "CertifiedTable",
     "GckdTable",
     "GroupMemberTable",
     "GroupTable",
+    "Iec61850Table",
+    "KekTable",
     "KeyServerConfig",
     "MemberTable",
     "TekTable",
@@ -62,7 +70,8 @@ class GckdTable(Table):
 
     `listen`: addresses; an unspecified one is every address of its family. `port`: 848 (RFC 6407 2.2).
     `store`: the SQLite file, in a folder that only gckd's user may enter. `control_group`: the UNIX group whose
-    members may use gckctl.
+    members may use gckctl. `nat_traversal`: serve members behind a NAT, on `nat_traversal_port` besides.
+    `audit_days`, `audit_rows`: how long the audit log keeps a row, and how many of registrations and of all else.
     """
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = _ANY_ADDRESSES
@@ -70,6 +79,10 @@ class GckdTable(Table):
     control_socket: FilePath = DEFAULT_SOCKET
     control_group: Name | None = None
     store: FilePath = DEFAULT_STORE
+    nat_traversal: Annotated[bool, Field(strict=True)] = True
+    nat_traversal_port: Port = 4500
+    audit_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] = 365
+    audit_rows: Annotated[int, Field(strict=True, ge=100, le=100_000_000)] = 1_000_000
     log_format: LogFormatName | None = None
 
     @property
@@ -78,16 +91,13 @@ class GckdTable(Table):
         return self.log_format or LogFormat.default()
 
 
-class AuthenticationTable(Table):
-    """Phase 1: the suites accepted, and the certificate for members without a pre-shared key.
+class AuthenticationTable(PhaseOneTable):
+    """Phase 1 with all members: what is accepted, and the certificate for those without a pre-shared key.
 
-    `phase1`: none named: ours. `certificate`, `private_key`, `trust_anchors` (PEM) go together.
+    `phase1_idle_s`: a Phase 1 SA unused so long is deleted. `phase1_lifetime_s`: the longest one accepted.
     """
 
-    phase1: tuple[Phase1SuiteName, ...] = ()
-    certificate: PublicKeyFile | None = None
-    private_key: SecretKeyFile | None = None
-    trust_anchors: PublicKeyFile | None = None
+    phase1_idle_s: Seconds = 600
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -96,24 +106,44 @@ class AuthenticationTable(Table):
         missing = [key for key in files if key not in raw]
         if missing and len(missing) < len(files):
             yield Fault((), f"{', '.join(files)} go together; missing: {', '.join(missing)}")
+        for key in ("intermediates", "crls"):
+            if key in raw and "trust_anchors" not in raw:
+                yield Fault((key,), "is for members with certificates: name trust_anchors, too")
+
+
+class AuthorizationTable(Table):
+    """Who may register, in a file of its own. `members_file`: CSV, see `agent.config.members_file`."""
+
+    members_file: FilePath | None = None
+
+
+class CertifiedTable(Table):
+    """Gives `role` to every member whose certificate has all that is named.
+
+    `subject`: attributes by the names of RFC 4514 with their values; `issuer`: the issuing authority's whole name, as
+    RFC 4514 has it; `dns`, `email`: an alternative name, `*.example` and `*@example` for any one there; `network`: the
+    prefix of an alternative name that is an address.
+    """
+
+    role: Annotated[Role, named(Role)]
+    subject: dict[str, str] = Field(default_factory=dict)
+    issuer: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    dns: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    email: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    network: Annotated[str, Field(strict=True, min_length=1)] | None = None
 
 
 class MemberTable(Table):
     """One that may register: its Phase 1 identity and how it authenticates.
 
-    With `psk_file` by pre-shared key, which Main Mode chooses by `address` (RFC 2409 5.4); without by certificate.
+    With `psk_file` by pre-shared key, which Main Mode chooses by `address` (RFC 2409 5.4) and Aggressive Mode by
+    `identity`; without by certificate.
     """
 
     name: Name
     identity: IdentityTable
     address: Address | None = None
     psk_file: SecretKeyFile | None = None
-
-    @classmethod
-    def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """A pre-shared key has an address."""
-        if "psk_file" in raw and "address" not in raw:
-            yield Fault((), "psk_file needs address: Main Mode chooses the key by the member's address alone")
 
 
 class GroupMemberTable(Table):
@@ -146,18 +176,69 @@ class TekTable(Table):
         return self
 
 
+class Iec61850Table(Table):
+    """A line of TEKs for traffic of IEC 61850 (RFC 8052), as `TekTable`.
+
+    `oid`: the traffic, an object identifier or `OID/0x...`. `key_delivery_assurance`: percent of the subscribers that
+    are said to hold each TEK; none said when left out.
+    """
+
+    oid: Annotated[OidSelector, text_of(OidSelector.parse, "an object identifier")]
+    transform: IecTransformName
+    lifetime_s: Annotated[Seconds, Field(ge=8)] = 3600
+    renewal_lead_s: Seconds | None = None
+    activation_delay_s: Seconds | None = None
+    key_delivery_assurance: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
+
+
+class KekTable(Table):
+    """The Rekey SA of a group (RFC 6407 5.3): members get it with a registration.
+
+    `cipher`, `signature`: by name; `signature_key`: the pair to sign with (PEM), made by gckd when left out.
+    `lifetime_s`: of each KEK; `source`, `destination`, `port`: of GROUPKEY-PUSH datagrams; `acknowledgement`: the one
+    that members are asked for (RFC 8263), none when left out.
+    """
+
+    cipher: KekCipherName = "aes-cbc-256"
+    signature: RekeySignatureName = "ecdsa-256"
+    signature_key: SecretKeyFile | None = None
+    lifetime_s: Annotated[Seconds, Field(ge=60)] = 86_400
+    source: Address
+    destination: GroupAddress
+    port: Port = 848
+    acknowledgement: Annotated[Acknowledgement, named(Acknowledgement)] | None = None
+
+    @model_validator(mode="after")
+    def _one_family(self) -> KekTable:
+        if self.source.version != self.destination.version:
+            raise ValueError(f"source {self.source} and destination {self.destination} differ in family")
+        return self
+
+
 class GroupTable(Table):
     """A group: its TEKs and who may have them, with which role.
 
+    `teks`, `iec61850`: its lines of TEKs, one at least. `members`: by name; `certified`: by what a certificate says.
+    `kek`: its Rekey SA. `sender_id_bits`: width of the Sender-IDs, 8, 12 or 16.
     `allow_shared_counter_mode`: give counter-mode TEKs to several senders although senders on Linux cannot keep their
     Sender-ID out of each other's nonces.
     """
 
     id: GroupNumber
     name: Name
-    teks: Annotated[tuple[TekTable, ...], Field(min_length=1)]
+    teks: tuple[TekTable, ...] = ()
+    iec61850: tuple[Iec61850Table, ...] = ()
     members: tuple[GroupMemberTable, ...] = ()
+    certified: tuple[CertifiedTable, ...] = ()
+    kek: KekTable | None = None
+    sender_id_bits: Literal[8, 12, 16] = 16
     allow_shared_counter_mode: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _something_to_give(self) -> GroupTable:
+        if not self.teks and not self.iec61850:
+            raise ValueError("a group has teks or iec61850, or there is nothing to give")
+        return self
 
 
 class KeyServerConfig(Table):
@@ -166,6 +247,8 @@ class KeyServerConfig(Table):
     gckd: GckdTable = GckdTable()
     identity: IdentityTable
     authentication: AuthenticationTable = AuthenticationTable()
+    authorization: AuthorizationTable = AuthorizationTable()
+    tolerances: TolerancesTable = TolerancesTable()
     members: tuple[MemberTable, ...] = ()
     groups: tuple[GroupTable, ...] = ()
 
@@ -177,6 +260,7 @@ class KeyServerConfig(Table):
         yield from repeated_keys(raw, "groups", "id", "name")
         yield from _member_faults(raw)
         yield from _no_credential(raw)
+        yield from _key_without_address(raw)
         yield from _shared_flows(raw)
         yield from _shared_counter_modes(raw)
 
@@ -187,7 +271,10 @@ def _same_identity(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _member_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    defined = [member.get("name") for _, member in rows(raw, "members")]
+    authorization = raw.get("authorization")
+    if isinstance(authorization, dict) and "members_file" in authorization:
+        return  # who is named there is known when that file is read
+    defined = dict.fromkeys(str(member.get("name")) for _, member in rows(raw, "members"))
     for group_place, group in rows(raw, "groups"):
         listed: list[tuple[Place, Hashable]] = []
         for place, member in rows(group, "members"):
@@ -210,6 +297,15 @@ def _no_credential(raw: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(place, "psk_file with address, or a certificate of the key server in [authentication]")
 
 
+def _key_without_address(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    authentication = raw.get("authentication")
+    if isinstance(authentication, dict) and authentication.get("aggressive") is True:
+        return
+    for place, member in rows(raw, "members"):
+        if "psk_file" in member and "address" not in member:
+            yield Fault(place, "psk_file needs address: Main Mode chooses the key by the member's address alone")
+
+
 def _shared_flows(raw: Mapping[str, Any]) -> Iterator[Fault]:
     """Flows that share packets: nothing could say under which TEK those go."""
     seen: list[tuple[str, Flow]] = []
@@ -227,6 +323,7 @@ def _shared_flows(raw: Mapping[str, Any]) -> Iterator[Fault]:
 def _shared_counter_modes(raw: Mapping[str, Any]) -> Iterator[Fault]:
     for group_place, group in rows(raw, "groups"):
         senders = [str(member.get("name")) for _, member in rows(group, "members") if _sends(member.get("role"))]
+        senders += ["any with a certificate" for _, rule in rows(group, "certified") if _sends(rule.get("role"))] * 2
         if len(senders) < 2 or group.get("allow_shared_counter_mode") is True:
             continue
         for place, tek in rows(group, "teks"):

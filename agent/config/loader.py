@@ -25,6 +25,8 @@ _MAX_SHOWN: Final = 60
 _ALLOWED: Final[dict[str, str]] = {
     "missing": "is missing",
     "bool_type": "true or false",
+    "float_type": "a number",
+    "literal_error": "one of {expected}",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "string_type": "a text in quotes",

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from agent.config.gpad import (
+    FlowRuleTable,
+    IecTransformName,
+    OidRuleName,
+    PadIdTable,
+    RekeyTable,
+    TolerancesTable,
+    lifetimes,
+)
+from agent.config.phase1 import PhaseOneTable
 from agent.config.types import (
     Address,
     Fault,
@@ -18,12 +28,11 @@ from agent.config.types import (
     IdentityTable,
     LogFormatName,
     Name,
-    Phase1SuiteName,
     Place,
     Port,
-    PublicKeyFile,
     Seconds,
     SecretKeyFile,
+    Span,
     Table,
     TransformName,
     named,
@@ -32,7 +41,10 @@ from agent.config.types import (
     rows,
 )
 from agent.gsa.flow import Flow
+from agent.gsa.gpad import Covering
 from agent.gsa.gspd import always_passes
+from agent.gsa.identity import GroupId
+from agent.gsa.iec61850 import IEC_TRANSFORMS
 from agent.gsa.role import Role
 from agent.gsa.sa import Mode
 from agent.logs import LogFormat
@@ -49,6 +61,9 @@ __all__ = [
 
 DEFAULT_SOCKET: Final = Path("/run/mcastsec/gmd.sock")
 """Where gmd answers gmctl when nothing else is configured."""
+
+
+_IEC_ACCEPTED: Final = tuple(transform for transform in IEC_TRANSFORMS if transform.authenticates)
 
 
 class AuthenticationMethod(Enum):
@@ -71,15 +86,26 @@ class GmdTable(Table):
 
     `port`: the local UDP port, 0 lets the kernel choose one above 1023, which needs no capability; a GCKS answers to
     the port it sees. `control_group`: the UNIX group whose members may use gmctl.
+    `nat_traversal`: find a NAT and go around it; `nat_traversal_port`: the local UDP port then, 0 as above;
+    `keepalive_s`: between keepalives for the NAT. `keys_group`: the UNIX group whose members may have the keys of IEC
+    61850 SAs, besides root and the daemon's user.
     `retry_first_s`, `retry_most_s`: shortest and longest wait after no key server served a group.
+    `start_spread_s`: after a start the first attempt is made at a moment by chance within so long.
+    `return_s`: while another key server serves, the preferred one is tried so often; 0 for at each renewal only.
     """
 
     control_socket: FilePath = DEFAULT_SOCKET
     control_group: Name | None = None
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+    nat_traversal: Annotated[bool, Field(strict=True)] = True
+    nat_traversal_port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+    keepalive_s: Seconds = 20
+    keys_group: Name | None = None
     log_format: LogFormatName | None = None
     retry_first_s: Seconds = 2
     retry_most_s: Seconds = 300
+    start_spread_s: Span = 0.25
+    return_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -94,30 +120,49 @@ class GmdTable(Table):
         return self.log_format or LogFormat.default()
 
 
-class KeyServerTable(Table):
+class KeyServerTable(PhaseOneTable):
     """A GCKS: where it is, how Phase 1 authenticates it, and what it may give: its GPAD entry (RFC 5374 4.1.3).
 
-    `identity`: the one it must prove. `psk_file` goes with the method `psk`; `certificate`, `private_key` and
-    `trust_anchors` (PEM) with `rsa` and `ecdsa`. `phase1`: suites offered, the preferred one first; none named: ours.
+    `identity`: the one it must prove, or whom it may be among. `psk_file` goes with the method `psk`; `certificate`,
+    `private_key` and `trust_anchors` with `rsa` and `ecdsa`. `nat_traversal_port`: where it is behind a NAT.
+    `aggressive_encrypted`: message 3 of Aggressive Mode goes encrypted, as deployed peers have it. `initial_contact`:
+    have it forget earlier Phase 1 SAs of ours. `keep_phase1`: the SA goes after the registrations (`drop`), when unused
+    for `phase1_idle_s` (`idle`), or is kept, renewed, and its peer asked for a sign of life when silent for
+    `dpd_idle_s`, 0 for never (`keep`). `retransmissions`: of each message until there is "no answer".
     `groups`: the identifiers it may serve. `flows`: each SA must lie within one of them; none named: the traffic of
-    those groups. `transforms`, `modes`: the ones accepted; `max_lifetime_s`: the longest lifetime accepted.
+    those groups. `transforms`, `modes`: the ones accepted; `min_lifetime_s`, `max_lifetime_s`: the lifetimes accepted.
+    `iec61850`: the IEC 61850 traffic it may give SAs for; `iec61850_transforms`: by which algorithms.
+    `rekey`: what its Rekey SA may be. `tolerances`: where it differs from the letter of RFC 6407.
     """
 
     name: Name
     address: Address
     port: Port = 848
-    identity: IdentityTable
+    identity: PadIdTable
     method: Annotated[AuthenticationMethod, named(AuthenticationMethod)] = AuthenticationMethod.PSK
     psk_file: SecretKeyFile | None = None
-    certificate: PublicKeyFile | None = None
-    private_key: SecretKeyFile | None = None
-    trust_anchors: PublicKeyFile | None = None
-    phase1: tuple[Phase1SuiteName, ...] = ()
+    nat_traversal_port: Port = 4500
+    aggressive_encrypted: Annotated[bool, Field(strict=True)] = True
+    initial_contact: Annotated[bool, Field(strict=True)] = True
+    keep_phase1: Literal["drop", "idle", "keep"] = "idle"
+    phase1_idle_s: Seconds = 120
+    dpd_idle_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 60
+    retransmissions: Annotated[int, Field(strict=True, ge=1, le=12)] = 5
     groups: Annotated[tuple[GroupNumber, ...], Field(min_length=1)]
-    flows: tuple[FlowTable, ...] = ()
+    flows: tuple[FlowRuleTable, ...] = ()
     transforms: Annotated[tuple[TransformName, ...], Field(min_length=1)]
     modes: Annotated[tuple[Annotated[Mode, named(Mode)], ...], Field(min_length=1)] = tuple(Mode)
+    min_lifetime_s: Seconds | None = None
     max_lifetime_s: Seconds | None = None
+    iec61850: tuple[OidRuleName, ...] = ()
+    iec61850_transforms: Annotated[tuple[IecTransformName, ...], Field(min_length=1)] = _IEC_ACCEPTED
+    rekey: RekeyTable = RekeyTable()
+    tolerances: TolerancesTable = TolerancesTable()
+
+    @model_validator(mode="after")
+    def _lifetimes(self) -> KeyServerTable:
+        lifetimes(self.min_lifetime_s, self.max_lifetime_s)
+        return self
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -127,8 +172,10 @@ class KeyServerTable(Table):
             return  # the schema tells
         certified = ("certificate", "private_key", "trust_anchors")
         wanted = ("psk_file",) if method == AuthenticationMethod.PSK.value else certified
+        besides = () if method == AuthenticationMethod.PSK.value else ("intermediates", "crls")
         missing = [key for key in wanted if key not in raw]
-        extra = [key for key in ("psk_file", *certified) if key in raw and key not in wanted]
+        known = ("psk_file", *certified, "intermediates", "crls")
+        extra = [key for key in known if key in raw and key not in (*wanted, *besides)]
         if missing or extra:
             yield Fault(
                 (),
@@ -149,9 +196,12 @@ def _protectable(table: FlowTable) -> FlowTable:
 class GroupTable(Table):
     """A group: its traffic is blocked in clear from the moment it stands here.
 
-    `key_servers`: names, asked in this order. `role`: what this host does in it. `traffic`: its flows.
+    `key_servers`: names, asked in this order. `role`: what this host does in it. `traffic`: its flows, none
+    for a group that has SAs of IEC 61850 alone.
     `interface`: where its packets come and go; needed by `join`, by tunnel mode and where the host has several.
     `join`: gmd holds the IGMP or MLD membership. `on_stop`: what a clean stop leaves.
+    `renewal_lead_s`: SAs are asked for anew one and a half to one and three quarters of it before they end; None: as
+    long as their lifetimes say, 60 s or 5 % and the key server's own lead.
     """
 
     id: GroupNumber
@@ -159,9 +209,10 @@ class GroupTable(Table):
     key_servers: Annotated[tuple[Name, ...], Field(min_length=1)]
     interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
     role: Annotated[Role, named(Role)]
-    traffic: Annotated[tuple[Annotated[FlowTable, AfterValidator(_protectable)], ...], Field(min_length=1)]
+    traffic: tuple[Annotated[FlowTable, AfterValidator(_protectable)], ...]
     join: Annotated[bool, Field(strict=True)] = False
     on_stop: Annotated[OnStop, named(OnStop)] = OnStop.BLOCK
+    renewal_lead_s: Seconds | None = None
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -202,10 +253,10 @@ class MemberConfig(Table):
         """The key server of that name; the loader has seen to it that there is one."""
         return next(table for table in self.key_servers if table.name == name)
 
-    def gpad_flows(self, server: KeyServerTable) -> tuple[Flow, ...]:
+    def gpad_flows(self, server: KeyServerTable) -> tuple[Covering, ...]:
         """The flows a key server may give: its own list, or else the traffic of the groups it may serve."""
         if server.flows:
-            return tuple(table.flow for table in server.flows)
+            return tuple(table.rule for table in server.flows)
         return tuple(flow for group in self.groups if group.id in server.groups for flow in group.flows)
 
 
@@ -228,7 +279,7 @@ def _shared_endpoints(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    serves = {str(table.get("name")): table.get("groups") for _, table in rows(raw, "key_servers")}
+    serves = {str(table.get("name")): _group_ids(table.get("groups")) for _, table in rows(raw, "key_servers")}
     known = ", ".join(serves)
     for place, group in rows(raw, "groups"):
         names = group.get("key_servers")
@@ -239,9 +290,23 @@ def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault((*place, "key_servers", index), f"one of the key servers {known}, got {name}")
                 continue
             listed = serves[name]
-            if isinstance(listed, list) and group.get("id") not in listed:
+            if listed is not None and _group_id(group.get("id")) not in listed:
                 message = f"key server {name} does not list group {group.get('id')}: add it to that server's groups"
                 yield Fault((*place, "key_servers", index), message)
+
+
+def _group_ids(raw: object) -> set[str] | None:
+    """The group identifiers of an array, however they are written; None for what is no array."""
+    if not isinstance(raw, list):
+        return None
+    return {_group_id(entry) for entry in raw}
+
+
+def _group_id(raw: object) -> str:
+    try:
+        return str(GroupId.parse(raw)) if isinstance(raw, int | str) else ""
+    except ValueError:
+        return ""
 
 
 def _shared_traffic(raw: Mapping[str, Any]) -> Iterator[Fault]:

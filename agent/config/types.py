@@ -18,35 +18,39 @@ from netaddr import AddrFormatError, IPAddress
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, model_validator
 
 from agent.config.files import PublicFile, SecretFile, read_public, read_secret
-from agent.gsa.algorithms import TRANSFORMS, Transform
+from agent.crypto.suites import Suite
+from agent.gsa.algorithms import Transform
 from agent.gsa.flow import ANY_PROTOCOL, PROTOCOLS, Flow
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.logs import LogFormat
 
 __all__ = [
-    "PHASE1_SUITES",
     "Address",
     "Fault",
     "FilePath",
     "FlowTable",
+    "GroupAddress",
     "GroupNumber",
     "IdentityTable",
     "LogFormatName",
     "Name",
-    "Phase1Suite",
     "Phase1SuiteName",
     "Place",
     "Port",
+    "ProtocolName",
     "PublicKeyFile",
     "Seconds",
     "SecretKeyFile",
+    "Span",
     "Table",
     "TransformName",
     "named",
     "parsed",
+    "path_of",
     "repeated",
     "repeated_keys",
     "rows",
+    "text_of",
 ]
 
 Chosen = TypeVar("Chosen", bound=Enum)
@@ -133,7 +137,9 @@ def named(choice: type[Chosen]) -> PlainValidator:
     return PlainValidator(validate)
 
 
-def _text(parse: Callable[[str], object], allowed: str) -> PlainValidator:
+def text_of(parse: Callable[[str], object], allowed: str) -> PlainValidator:
+    """The validator that reads a text by `parse`, which raises ValueError; `allowed` is said of what is no text."""
+
     def validate(text: object) -> object:
         if not isinstance(text, str):
             raise ValueError(allowed)
@@ -158,25 +164,30 @@ def _name(text: str) -> str:
     raise ValueError("1 to 63 letters, digits, dots, underscores and hyphens, beginning with a letter or digit")
 
 
-_ESP_TRANSFORMS: Final = {str(transform): transform for transform in TRANSFORMS if transform.cipher is not None}
-"""What the data path carries; a transform without a cipher is AH's, which it does not carry yet."""
-
-
-def _transform(text: str) -> Transform:
-    try:
-        return _ESP_TRANSFORMS[text]
-    except KeyError:
-        raise ValueError(f"one of the ESP transforms {', '.join(_ESP_TRANSFORMS)}") from None
-
-
 def _group(value: object) -> GroupId:
+    if isinstance(value, str):
+        return GroupId.parse(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**32:
-        raise ValueError("a number from 1 to 4294967295")
+        raise ValueError('a number from 1 to 4294967295, or a text as in "fqdn:video.example"')
     return GroupId.of_number(value)
 
 
-Address = Annotated[IPAddress, _text(_address, "an IPv4 or IPv6 address")]
+Address = Annotated[IPAddress, text_of(_address, "an IPv4 or IPv6 address")]
 """A unicast address as text; link-local ones are refused, they mean nothing without an interface."""
+
+
+def _group_address(text: str) -> IPAddress:
+    try:
+        address = IPAddress(text, flags=0)
+    except (AddrFormatError, ValueError):
+        raise ValueError("an IPv4 or IPv6 address") from None
+    if not address.is_multicast():
+        raise ValueError("a multicast address")
+    return address
+
+
+GroupAddress = Annotated[IPAddress, text_of(_group_address, "an IPv4 or IPv6 address")]
+"""A multicast address as text."""
 
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 """A UDP port."""
@@ -184,14 +195,18 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=10 * 365 * 86400)]
 """A span of whole seconds."""
 
-Name = Annotated[str, _text(_name, "a name in quotes")]
+Span = Annotated[float, Field(strict=True, ge=0, le=10 * 365 * 86400)]
+"""A span of seconds, which may be none, or a part of one."""
+
+Name = Annotated[str, text_of(_name, "a name in quotes")]
 """A name of the operator's choice: letters, digits, `.`, `_`, `-`."""
 
 GroupNumber = Annotated[GroupId, PlainValidator(_group)]
-"""A group identifier in GDOI's four-octet form, written as its number (RFC 6407 5.1)."""
+"""A group identifier (RFC 6407 5.1): a number for GDOI's four-octet form, a text with its type for any other."""
 
-TransformName = Annotated[Transform, _text(_transform, "the name of a transform")]
-"""A transform of a Data-Security SA by name, e.g. `aes-gcm-16-128` or `aes-cbc-128+hmac-sha2-256`."""
+TransformName = Annotated[Transform, text_of(Transform.parse, "the name of a transform")]
+"""A transform of a Data-Security SA by name, e.g. `aes-gcm-16-128` or `aes-cbc-128+hmac-sha2-256`; of AH, which has no
+cipher, `hmac-sha2-256`."""
 
 LogFormatName = Annotated[LogFormat, named(LogFormat)]
 """The form of log lines."""
@@ -228,6 +243,10 @@ def _protocol(value: object) -> int:
     raise ValueError(f"a protocol number from 0 to 255 or one of {', '.join(_PROTOCOLS)}")
 
 
+ProtocolName = Annotated[int, PlainValidator(_protocol)]
+"""An IP protocol by name or number."""
+
+
 class FlowTable(Table):
     """A flow: `destination` and `source` (addresses or prefixes, source `any` by default), `protocol`, ports.
 
@@ -237,7 +256,7 @@ class FlowTable(Table):
 
     destination: Annotated[str, Field(strict=True)]
     source: Annotated[str, Field(strict=True)] = "any"
-    protocol: Annotated[int, PlainValidator(_protocol)] = 0
+    protocol: ProtocolName = 0
     port: Port | None = None
     source_port: Port | None = None
 
@@ -258,57 +277,36 @@ class FlowTable(Table):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Phase1Suite:
-    """One Phase 1 offer: cipher with its key length, hash (also the prf), Diffie-Hellman group (RFC 2409 4)."""
-
-    cipher: str
-    hash: str
-    group: str
-
-    def __str__(self) -> str:
-        return f"{self.cipher}/{self.hash}/{self.group}"
+def _suite(text: str) -> Suite:
+    suite = Suite.parse(text)
+    missing = suite.missing()
+    if missing is not None:
+        raise ValueError(missing)
+    return suite
 
 
-PHASE1_SUITES: Final[dict[str, Phase1Suite]] = {
-    str(suite): suite
-    for suite in (
-        Phase1Suite(cipher, digest, group)
-        for cipher in ("aes-cbc-128", "aes-cbc-192", "aes-cbc-256")
-        for digest in ("sha2-256", "sha2-384", "sha2-512")
-        for group in ("modp-2048", "ecp-256", "ecp-384")
-    )
-}
-"""Every Phase 1 suite by its name in configuration files."""
+Phase1SuiteName = Annotated[Suite, text_of(_suite, "the name of a Phase 1 suite")]
+"""A Phase 1 suite by name, e.g. `aes-cbc-128/sha2-256/modp-2048`, that this host can use."""
 
 
-def _suite(text: str) -> Phase1Suite:
-    if text in PHASE1_SUITES:
-        return PHASE1_SUITES[text]
-    raise ValueError("CIPHER/HASH/GROUP of aes-cbc-128|192|256, sha2-256|384|512, modp-2048|ecp-256|ecp-384")
-
-
-Phase1SuiteName = Annotated[Phase1Suite, _text(_suite, "the name of a Phase 1 suite")]
-"""A Phase 1 suite by name, e.g. `aes-cbc-128/sha2-256/modp-2048`."""
-
-
-def _path(text: object, info: ValidationInfo) -> Path:
+def path_of(text: object, info: ValidationInfo) -> Path:
+    """The path that a file names, from the file's own folder where it is relative. Raises ValueError."""
     if not isinstance(text, str) or not text:
         raise ValueError("a path")
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / text
 
 
-FilePath = Annotated[Path, PlainValidator(_path)]
+FilePath = Annotated[Path, PlainValidator(path_of)]
 """A path; a relative one starts at the configuration file's folder."""
 
 
 def _secret(text: object, info: ValidationInfo) -> SecretFile:
-    return read_secret(_path(text, info), (info.context or {}).get("owner"))
+    return read_secret(path_of(text, info), (info.context or {}).get("owner"))
 
 
 SecretKeyFile = Annotated[SecretFile, PlainValidator(_secret)]
 """A file that holds a secret, read and held; it is for its owner alone: root, the daemon's user, or the file's own."""
 
-PublicKeyFile = Annotated[PublicFile, PlainValidator(lambda text, info: read_public(_path(text, info)))]
+PublicKeyFile = Annotated[PublicFile, PlainValidator(lambda text, info: read_public(path_of(text, info)))]
 """A file that holds certificates, read and held."""

@@ -9,45 +9,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.config.files import STORE_FOLDER_MODE, folder_missing
 from agent.errors import LocalError
 from agent.gcks.schedule import Span
+from agent.gcks.schema import SCHEMA_VERSION, migrate
 from agent.gcks.tek import Tek
-from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.identity import GroupId
 from agent.gsa.sa import Spi
 from agent.secret import Secret
 
-__all__ = ["Database", "Grant", "Registration", "SidsExhausted", "StoreError", "Superseded"]
-
-_MIGRATIONS: Final[tuple[str, ...]] = (
-    """
-    CREATE TABLE spis (spi INTEGER PRIMARY KEY, group_id BLOB NOT NULL, expires_utc REAL NOT NULL);
-    CREATE TABLE teks (
-        spi INTEGER PRIMARY KEY REFERENCES spis (spi), group_id BLOB NOT NULL, line TEXT NOT NULL,
-        generation INTEGER NOT NULL, cipher_key BLOB NOT NULL, integrity_key BLOB NOT NULL,
-        created_utc REAL NOT NULL, activates_utc REAL NOT NULL, expires_utc REAL NOT NULL,
-        UNIQUE (group_id, line, generation)
-    );
-    CREATE TABLE sid_counters (group_id BLOB PRIMARY KEY, next INTEGER NOT NULL);
-    CREATE TABLE registrations (
-        group_id BLOB NOT NULL, kind TEXT NOT NULL, identity BLOB NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL,
-        first_utc REAL NOT NULL, last_utc REAL NOT NULL, expires_utc REAL NOT NULL, times INTEGER NOT NULL,
-        PRIMARY KEY (group_id, kind, identity)
-    );
-    CREATE TABLE audit (
-        at_utc REAL NOT NULL, group_id BLOB NOT NULL, kind TEXT NOT NULL, identity BLOB NOT NULL,
-        address TEXT NOT NULL, role TEXT NOT NULL, spis TEXT NOT NULL, sids TEXT NOT NULL
-    );
-    CREATE INDEX audit_at ON audit (at_utc);
-    """,
-)
-"""What each schema version adds to the one before it; a row is never changed once released."""
+__all__ = ["Database", "StoreError"]
 
 _OPEN_PRAGMAS: Final = (
     # One gckd a store: two would give out the same SIDs.
@@ -59,44 +35,15 @@ _OPEN_PRAGMAS: Final = (
     "PRAGMA trusted_schema = OFF",
 )
 
+_WHOLE: Final = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_PART: Final = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
+
+_SID_ROUND: Final = 1 << 32
+"""A multiple of the number of SIDs at every width that a SID may have."""
+
 
 class StoreError(LocalError):
     """The store cannot be opened, read or written; nothing that depended on it has been given out."""
-
-
-class SidsExhausted(Exception):
-    """The group's SID counter has no value left for this request (RFC 6407 3.5)."""
-
-
-class Superseded(Exception):
-    """A TEK of the offer has ended or was replaced since: its SIDs are no longer those of the counter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Who gets which SAs: a registration, committed before message 4 leaves. `expires_utc`: of the last SA given."""
-
-    group: GroupId
-    identity: Identity
-    address: str
-    role: str
-    spis: tuple[int, ...]
-    at_utc: float
-    expires_utc: float
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What the store knows of a member of a group. Times are UTC, seconds of the epoch; `times`: how often it came."""
-
-    group: GroupId
-    identity: Identity
-    address: str
-    role: str
-    first_utc: float
-    last_utc: float
-    expires_utc: float
-    times: int
 
 
 class Database:
@@ -107,6 +54,7 @@ class Database:
         with _as_store_error(path):
             self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         self._path = path
+        self._batched = False
         try:
             with _as_store_error(path):
                 for pragma in _OPEN_PRAGMAS:
@@ -117,73 +65,98 @@ class Database:
             raise
 
     def _migrate(self) -> None:
-        with self._transaction() as cursor:
-            (version,) = cursor.execute("PRAGMA user_version").fetchone()
-            if version > len(_MIGRATIONS):
-                raise StoreError(
-                    f"{self._path}: schema version {version} is newer than this gckd knows ({len(_MIGRATIONS)}); "
-                    "run the gckd that wrote it, or move the file away to start anew",
-                    exit_status=os.EX_DATAERR,
-                )
-            for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    cursor.execute(statement)
-                cursor.execute(f"PRAGMA user_version = {number}")
+        with self.transaction() as cursor:
+            version = migrate(cursor)
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path}: schema version {version} is newer than this gckd knows ({SCHEMA_VERSION}); "
+                "run the gckd that wrote it, or move the file away to start anew",
+                exit_status=os.EX_DATAERR,
+            )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+    def transaction(self) -> Iterator[sqlite3.Cursor]:
+        """One transaction, synced to the disk at its end and rolled back by an exception; within `batch` a part of it.
+
+        Raises StoreError.
+        """
+        begin, end, undo = _PART if self._batched else _WHOLE
         with _as_store_error(self._path):
             cursor = self._connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute(begin)
             try:
                 yield cursor
             except BaseException:
-                cursor.execute("ROLLBACK")
+                # A full disk may have ended it already.
+                if self._connection.in_transaction:
+                    for statement in undo:
+                        cursor.execute(statement)
                 raise
-            cursor.execute("COMMIT")
+            cursor.execute(end)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """One transaction around several, each of which may fail alone; synced once, at the end. Raises StoreError."""
+        with self.transaction():
+            self._batched = True
+            try:
+                yield
+            finally:
+                self._batched = False
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
         try:
-            with _as_store_error(self._path):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.fold()
         finally:
             self._connection.close()
 
     def teks(self) -> list[Tek]:
         """Every TEK held, oldest first; their spans are UTC."""
-        with self._transaction() as cursor:
+        with self.transaction() as cursor:
             rows = cursor.execute(
                 "SELECT group_id, line, generation, spi, cipher_key, integrity_key, created_utc, activates_utc,"
                 " expires_utc FROM teks ORDER BY created_utc, generation"
             ).fetchall()
         return [
-            Tek(GroupId(group), line, generation, Spi(spi), Secret(cipher_key), Secret(integrity_key), Span(*times))
+            Tek(
+                GroupId.parse(group),
+                line,
+                generation,
+                Spi(spi),
+                Secret(cipher_key),
+                Secret(integrity_key),
+                Span(*times),
+            )
             for group, line, generation, spi, cipher_key, integrity_key, *times in rows
         ]
 
     def spis(self) -> set[int]:
         """Every SPI that may still be in use somewhere."""
-        with self._transaction() as cursor:
+        with self.transaction() as cursor:
             return {spi for (spi,) in cursor.execute("SELECT spi FROM spis")}
 
     def add_teks(self, teks: Iterable[Tek]) -> None:
         """Keep fresh TEKs, their spans in UTC. Raises StoreError for an SPI that was used before."""
-        with self._transaction() as cursor:
+        with self.transaction() as cursor:
             for tek in teks:
                 _insert_tek(cursor, tek)
 
     def replace_teks(self, group: GroupId, teks: Iterable[Tek]) -> None:
-        """Delete every TEK of a group, keep these instead and let SIDs start anew, all at once (RFC 6407 3.5)."""
-        with self._transaction() as cursor:
-            cursor.execute("DELETE FROM teks WHERE group_id = ?", (group.octets,))
+        """Delete every TEK of a group, keep these instead and let SIDs begin at 0, all at once (RFC 6407 3.5)."""
+        with self.transaction() as cursor:
+            cursor.execute("DELETE FROM teks WHERE group_id = ?", (str(group),))
             for tek in teks:
                 _insert_tek(cursor, tek)
-            cursor.execute("DELETE FROM sid_counters WHERE group_id = ?", (group.octets,))
+            # On to the next multiple, whose lower bits are 0 at every width.
+            cursor.execute(
+                "UPDATE sid_counters SET next = (next + ? - 1) / ? * ? WHERE group_id = ?",
+                (*(_SID_ROUND,) * 3, str(group)),
+            )
 
     def restate(self, spans: Iterable[tuple[Spi, Span]]) -> None:
         """Write the spans of TEKs anew, in UTC, after the wall clock was set."""
-        with self._transaction() as cursor:
+        with self.transaction() as cursor:
             for spi, span in spans:
                 cursor.execute(
                     "UPDATE teks SET created_utc = ?, activates_utc = ?, expires_utc = ? WHERE spi = ?",
@@ -191,88 +164,32 @@ class Database:
                 )
                 cursor.execute("UPDATE spis SET expires_utc = ? WHERE spi = ?", (span.expires, spi))
 
-    def grant(self, grant: Grant, *, sids: int, sid_limit: int) -> tuple[int, ...]:
-        """Commit a registration: fresh SIDs, as many as `sids` says, the member's row, the audit row.
-
-        The SIDs are the group's next ones, all below `sid_limit`. Raises SidsExhausted or Superseded, having changed
-        nothing.
-        """
-        with self._transaction() as cursor:
-            _check_held(cursor, grant.spis)
-            given = _next_sids(cursor, grant.group, sids, sid_limit) if sids else ()
-            member = (grant.group.octets, grant.identity.kind.value, grant.identity.octets)
-            cursor.execute(
-                "INSERT INTO registrations VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
-                " address = excluded.address, role = excluded.role, last_utc = excluded.last_utc,"
-                " expires_utc = excluded.expires_utc, times = times + 1",
-                (*member, grant.address, grant.role, grant.at_utc, grant.at_utc, grant.expires_utc),
-            )
-            cursor.execute(
-                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (grant.at_utc, *member, grant.address, grant.role, _spi_list(grant.spis), _number_list(given)),
-            )
-        return given
-
-    def sids_given(self, group: GroupId) -> int:
-        """How many SIDs of the group's current counter are gone."""
-        with self._transaction() as cursor:
-            row = cursor.execute("SELECT next FROM sid_counters WHERE group_id = ?", (group.octets,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def registrations(self) -> list[Registration]:
-        """Every member seen, by group and identity."""
-        with self._transaction() as cursor:
-            rows = cursor.execute("SELECT * FROM registrations ORDER BY group_id, kind, identity").fetchall()
-        return [
-            Registration(GroupId(group), Identity(IdentityKind(kind), octets), *rest)
-            for group, kind, octets, *rest in rows
-        ]
-
     def end_teks(self, spis: Iterable[Spi]) -> None:
         """Delete TEKs, keys and all; their SPIs stay used."""
-        with self._transaction() as cursor:
+        with self.transaction() as cursor:
             cursor.executemany("DELETE FROM teks WHERE spi = ?", [(spi,) for spi in spis])
-        # The log still holds the pages as they were: fold and empty it.
+        self.fold()
+
+    def fold(self) -> None:
+        """Fold the log into the file and empty it: after a deletion it still holds the pages as they were."""
         with _as_store_error(self._path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def forget(self, *, spis_before_utc: float, audit_before_utc: float) -> None:
-        """Forget SPIs that ended before the first instant and audit rows written before the second."""
-        with self._transaction() as cursor:
+    def forget_spis(self, before_utc: float) -> None:
+        """Forget SPIs that ended before an instant."""
+        with self.transaction() as cursor:
             cursor.execute(
-                "DELETE FROM spis WHERE expires_utc <= ? AND spi NOT IN (SELECT spi FROM teks)", (spis_before_utc,)
+                "DELETE FROM spis WHERE expires_utc <= ? AND spi NOT IN (SELECT spi FROM teks)", (before_utc,)
             )
-            cursor.execute("DELETE FROM audit WHERE at_utc <= ?", (audit_before_utc,))
-
-    def audit(self, limit: int) -> Sequence[tuple[float, Grant, tuple[int, ...]]]:
-        """The last `limit` grants, newest first: when, what, and the SIDs with it."""
-        with self._transaction() as cursor:
-            rows = cursor.execute("SELECT * FROM audit ORDER BY rowid DESC LIMIT ?", (limit,)).fetchall()
-        return [
-            (
-                at,
-                Grant(
-                    GroupId(group),
-                    Identity(IdentityKind(kind), octets),
-                    address,
-                    role,
-                    tuple(int(spi, 16) for spi in spis.split()),
-                    at,
-                    at,
-                ),
-                tuple(int(sid) for sid in sids.split()),
-            )
-            for at, group, kind, octets, address, role, spis, sids in rows
-        ]
 
 
 def _insert_tek(cursor: sqlite3.Cursor, tek: Tek) -> None:
-    cursor.execute("INSERT INTO spis VALUES (?, ?, ?)", (tek.spi, tek.group.octets, tek.span.expires))
+    cursor.execute("INSERT INTO spis VALUES (?, ?, ?)", (tek.spi, str(tek.group), tek.span.expires))
     cursor.execute(
-        "INSERT INTO teks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO teks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         (
             tek.spi,
-            tek.group.octets,
+            str(tek.group),
             tek.line,
             tek.generation,
             tek.cipher_key.reveal(),
@@ -282,29 +199,6 @@ def _insert_tek(cursor: sqlite3.Cursor, tek: Tek) -> None:
             tek.span.expires,
         ),
     )
-
-
-def _check_held(cursor: sqlite3.Cursor, spis: Iterable[int]) -> None:
-    for spi in spis:
-        if cursor.execute("SELECT 1 FROM teks WHERE spi = ?", (spi,)).fetchone() is None:
-            raise Superseded
-
-
-def _next_sids(cursor: sqlite3.Cursor, group: GroupId, count: int, limit: int) -> tuple[int, ...]:
-    row = cursor.execute("SELECT next FROM sid_counters WHERE group_id = ?", (group.octets,)).fetchone()
-    first = int(row[0]) if row else 0
-    if first + count > limit:
-        raise SidsExhausted
-    cursor.execute("INSERT OR REPLACE INTO sid_counters VALUES (?, ?)", (group.octets, first + count))
-    return tuple(range(first, first + count))
-
-
-def _spi_list(spis: Iterable[int]) -> str:
-    return " ".join(f"{spi:08x}" for spi in spis)
-
-
-def _number_list(numbers: Iterable[int]) -> str:
-    return " ".join(map(str, numbers))
 
 
 @contextmanager

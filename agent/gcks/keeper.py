@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import Final
 
 from agent.clock import Clock, Entropy
+from agent.gcks import audit
+from agent.gcks.audit import AuditBounds, AuditRetention
 from agent.gcks.database import Database
-from agent.gcks.policy import GroupPolicy, TekPolicy
+from agent.gcks.policy import GroupPolicy, Policy
 from agent.gcks.schedule import serves
 from agent.gcks.store import Store
 from agent.gcks.tek import Tek, make_tek
@@ -28,13 +30,11 @@ __all__ = ["TekKeeper"]
 _DAY_S: Final = 86_400.0
 SPI_MEMORY_S: Final = 30 * _DAY_S
 """How long after its end an SPI stays unused: no SA of it is anywhere any more, whatever a member's clock does."""
-AUDIT_MEMORY_S: Final = 365 * _DAY_S
-"""How long the audit rows stay: who got which SA, and when."""
 _FORGET_EVERY_S: Final = 3600.0
 
 log = get_logger(__name__)
 
-Line = tuple[TekPolicy, tuple[Tek, ...]]
+Line = tuple[Policy, tuple[Tek, ...]]
 """The live TEKs under one policy, older first."""
 
 
@@ -44,10 +44,11 @@ class TekKeeper:
     `tick()` is to be called at `due()`; both are cheap when nothing is to be done.
     """
 
-    def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, retention: AuditRetention | None = None) -> None:
         self._store: Final = store
         self._clock: Final = clock
         self._entropy: Final = entropy
+        self._audit: Final = retention or AuditRetention()
         self._groups: Mapping[GroupId, GroupPolicy] = {}
         self._teks: dict[tuple[GroupId, str], list[Tek]] = {}
         self._spis: set[int] = set()
@@ -117,11 +118,11 @@ class TekKeeper:
                     tek.wipe()
             self._take(fresh)
 
-    def _latest(self, group: GroupId, line: TekPolicy) -> Tek | None:
+    def _latest(self, group: GroupId, line: Policy) -> Tek | None:
         held = self._teks.get((group, line.line))
         return held[-1] if held else None
 
-    def _live(self, group: GroupId, line: TekPolicy, now: float) -> tuple[Tek, ...]:
+    def _live(self, group: GroupId, line: Policy, now: float) -> tuple[Tek, ...]:
         return tuple(tek for tek in self._teks.get((group, line.line), ()) if serves(tek.span, now))
 
     async def _bring_up_to_date(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
@@ -144,7 +145,7 @@ class TekKeeper:
             await self._store.run(Database.add_teks, self._in_utc(fresh))
             self._take(fresh)
 
-    def _make(self, group: GroupId, line: TekPolicy, latest: Tek | None, now: float) -> Tek:
+    def _make(self, group: GroupId, line: Policy, latest: Tek | None, now: float) -> Tek:
         tek = make_tek(group, line, latest, now=now, entropy=self._entropy, used=self._spis)
         # At once, so that the next of the same tick is another one; a failed commit just leaves a number unused.
         self._spis.add(tek.spi)
@@ -189,7 +190,7 @@ class TekKeeper:
 
     async def _forget(self, now: float) -> None:
         utc = now + self._base.ahead
-        await self._store.run(
-            Database.forget, spis_before_utc=utc - SPI_MEMORY_S, audit_before_utc=utc - AUDIT_MEMORY_S
-        )
+        await self._store.run(Database.forget_spis, utc - SPI_MEMORY_S)
+        bounds = AuditBounds(utc - self._audit.days * _DAY_S, self._audit.rows)
+        await self._store.run(audit.forget, bounds)
         self._forget_at = now + _FORGET_EVERY_S

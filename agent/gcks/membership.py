@@ -6,16 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.gcks.policy import SENDER_ID_BITS, GroupPolicy, TekPolicy
+from agent.gcks.certified import MemberCertificate
+from agent.gcks.policy import GroupPolicy, IecPolicy, Policy, TekPolicy
 from agent.gcks.tek import Tek
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, Direction
 
-__all__ = ["MOST_SIDS", "Denied", "authorize", "data_sas", "direction", "sid_count", "sid_limit"]
+__all__ = ["MOST_SIDS", "Denied", "authorize", "data_sas", "direction", "iec61850_sas", "sid_count"]
 
 MOST_SIDS: Final = 256
-"""SIDs that one registration may have, one for each encryption module; so that no member empties the counter."""
+"""SIDs that one registration may have, one for each encryption module; so that no member empties the space."""
+_REQUESTS_A_SPACE: Final = 16
+"""Largest requests that a space of SIDs has room for at least, where it is too small for MOST_SIDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,28 @@ class Denied:
         return f"unknown group {self.group}" if self.unknown_group else f"not a member of group {self.group}"
 
 
-def authorize(groups: Mapping[GroupId, GroupPolicy], group: GroupId, identity: Identity) -> Role | Denied:
-    """The role of an authenticated identity in a group, decided by that identity alone (RFC 6407 3.1)."""
+def authorize(
+    groups: Mapping[GroupId, GroupPolicy], group: GroupId, identity: Identity, certificate: bytes | None = None
+) -> Role | Denied:
+    """The role in a group of an identity that Phase 1 authenticated, and of the certificate it used (RFC 6407 3.1).
+
+    `certificate`: DER, verified; None with a pre-shared key. A member that is listed has the role that is listed.
+    """
     policy = groups.get(group)
     if policy is None:
         return Denied(group, unknown_group=True)
-    return policy.members.get(identity) or Denied(group, unknown_group=False)
+    role = policy.members.get(identity)
+    if role is None and certificate is not None and policy.rules:
+        role = _by_certificate(policy, certificate)
+    return role or Denied(group, unknown_group=False)
+
+
+def _by_certificate(policy: GroupPolicy, certificate: bytes) -> Role | None:
+    try:
+        facts = MemberCertificate.of(certificate)
+    except ValueError:
+        return None
+    return next((rule.role for rule in policy.rules if rule.matches(facts)), None)
 
 
 def direction(policy: GroupPolicy, tek: TekPolicy, role: Role) -> Direction:
@@ -50,14 +70,19 @@ def direction(policy: GroupPolicy, tek: TekPolicy, role: Role) -> Direction:
     return Direction.SENDER_ONLY if role is Role.SENDER else Direction.RECEIVER_ONLY
 
 
-def data_sas(policy: GroupPolicy, role: Role, teks: Iterable[tuple[TekPolicy, Iterable[Tek]]]) -> tuple[DataSA, ...]:
+def data_sas(policy: GroupPolicy, role: Role, teks: Iterable[tuple[Policy, Iterable[Tek]]]) -> tuple[DataSA, ...]:
     """The Data-Security SAs to give a member, older before newer for one flow."""
-    return tuple(tek.data_sa(line, direction(policy, line, role)) for line, held in teks for tek in held)
+    return tuple(
+        tek.data_sa(line, direction(policy, line, role))
+        for line, held in teks
+        if isinstance(line, TekPolicy)
+        for tek in held
+    )
 
 
-def sid_limit() -> int:
-    """How many SIDs there are."""
-    return 1 << SENDER_ID_BITS
+def iec61850_sas(teks: Iterable[tuple[Policy, Iterable[Tek]]]) -> tuple[Iec61850SA, ...]:
+    """The SAs of IEC 61850 to give a member, older before newer for one selector."""
+    return tuple(tek.iec61850_sa(line) for line, held in teks if isinstance(line, IecPolicy) for tek in held)
 
 
 def sid_count(policy: GroupPolicy, role: Role, wanted: int) -> int:
@@ -67,4 +92,5 @@ def sid_count(policy: GroupPolicy, role: Role, wanted: int) -> int:
     """
     if not policy.counter_mode:
         return 0
-    return min(max(wanted, 1), MOST_SIDS) if role.sends else 1
+    most = min(MOST_SIDS, (1 << policy.sender_id_bits) // _REQUESTS_A_SPACE)
+    return min(max(wanted, 1), most) if role.sends else 1

@@ -5,23 +5,28 @@ Everything an operator audits goes to the log from here: registrations, refusals
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from agent.clock import Clock
 from agent.gcks import schedule
-from agent.gcks.database import Database, Grant, SidsExhausted, StoreError, Superseded
+from agent.gcks.audit import AuditEntry, AuditEvent
+from agent.gcks.database import StoreError
+from agent.gcks.grants import NO_SIDS, Grant, SidDemand, SidsExhausted, Superseded
 from agent.gcks.keeper import TekKeeper
-from agent.gcks.membership import Denied, authorize, data_sas, sid_count, sid_limit
-from agent.gcks.policy import SENDER_ID_BITS, GroupPolicy
+from agent.gcks.kek_keeper import KekKeeper
+from agent.gcks.membership import Denied, authorize, data_sas, iec61850_sas, sid_count
+from agent.gcks.policy import GroupPolicy
 from agent.gcks.store import Store
+from agent.gcks.trail import Trail
 from agent.gdoi.events import (
     Dropped,
     KeyServerEvent,
     MemberRefused,
     MemberRegistered,
+    PeerMoved,
     PeerSaid,
     PhaseOneClosed,
     PhaseOneEstablished,
@@ -33,16 +38,15 @@ from agent.gdoi.failures import CAUSES
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.settings import Refusal
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
-from agent.gsa.sa import Spi
+from agent.gsa.sa import DataSA, Spi
 from agent.logs import FactLogger, RateLimit, get_logger
-from agent.wire.endpoint import Endpoint
 
-__all__ = ["Answers", "Refused", "Registrar"]
+__all__ = ["Answers", "Registrar"]
 
 _MOST_OFFERS: Final = 20_000
 """Offers whose message 3 is awaited: twice the engine's Phase 1 SAs; the oldest is forgotten first."""
-_REFUSALS_KEPT: Final = 50
 
 log = get_logger(__name__)
 
@@ -61,23 +65,16 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """One refusal, as `gckctl` shows it. `identity`, `group`: None where it did not get that far."""
-
-    at_utc: float
-    peer: Endpoint
-    identity: Identity | None
-    group: GroupId | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Offered:
-    """What message 2 of a GROUPKEY-PULL said. `ends`: monotonic, of the SA that lasts longest."""
+    """What message 2 of a GROUPKEY-PULL said. `ends`: monotonic, of the SA that lasts longest.
+
+    `counter_spis`: of the counter-mode TEKs among `spis`; `sids`: what message 4 says.
+    """
 
     role: Role
     spis: tuple[Spi, ...]
     ends: float
+    counter_spis: tuple[Spi, ...] = ()
     sids: tuple[int, ...] = ()
 
 
@@ -92,7 +89,9 @@ class Registrar:
         self,
         engine: Answers,
         keeper: TekKeeper,
+        keks: KekKeeper,
         store: Store,
+        trail: Trail,
         clock: Clock,
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -101,7 +100,9 @@ class Registrar:
     ) -> None:
         self._engine: Final = engine
         self._keeper: Final = keeper
+        self._keks: Final = keks
         self._store: Final = store
+        self._trail: Final = trail
         self._clock: Final = clock
         self._spawn: Final = spawn
         self._turn: Final = turn
@@ -112,11 +113,7 @@ class Registrar:
         # One for each kind, so that a flood of garbage does not silence the causes of failures.
         self._garbage: Final = RateLimit()
         self._notifies: Final = RateLimit()
-        self._failures: Final = RateLimit()
-        self._denials: Final = RateLimit()
-        self._rejections: Final = RateLimit()
         self.counts: Final = Counter[str]()
-        self.refusals: Final = deque[Refused](maxlen=_REFUSALS_KEPT)
         self._handlers: Final[Mapping[type, Callable[[Any], None]]] = {
             PhaseOneEstablished: self._phase_one_established,
             PhaseOneFailed: self._phase_one_failed,
@@ -125,6 +122,7 @@ class Registrar:
             PullProven: self._pull_proven,
             MemberRegistered: self._member_registered,
             MemberRefused: self._member_refused,
+            PeerMoved: self._peer_moved,
             PeerSaid: self._peer_said,
             Dropped: self._dropped,
         }
@@ -138,7 +136,7 @@ class Registrar:
         self._handlers[type(event)](event)
 
     def _pull_requested(self, event: PullRequested) -> None:
-        role = authorize(self._groups, event.group, event.identity)
+        role = authorize(self._groups, event.group, event.identity, event.certificate)
         if isinstance(role, Denied):
             self._deny(event, role)
             return
@@ -147,17 +145,21 @@ class Registrar:
             self._refuse(event, Refusal.NO_POLICY, "no TEK to give: see the errors of the store in this log")
             return
         policy, now = self._groups[event.group], self._clock.monotonic()
-        data = data_sas(policy, role, lines)
+        data, iec61850 = data_sas(policy, role, lines), iec61850_sas(lines)
         spans = [[tek.span for tek in teks] for _, teks in lines]
         offer = GroupOffer(
             data,
+            self._keks.offer(event.group),
             activation_delay_s=schedule.activation_delay_s(spans, now),
             deactivation_delay_s=schedule.deactivation_delay_s(spans, now),
-            sender_id_bits=SENDER_ID_BITS if policy.counter_mode else 0,
+            sender_id_bits=policy.sender_id_bits if policy.counter_mode else 0,
+            iec61850=iec61850,
         )
         if self._engine.offer(event.request, offer, now):
             ends = max(span.expires for line in spans for span in line)
-            self._remember(event.request, _Offered(role, tuple(sa.spi for sa in data), ends))
+            every: tuple[DataSA | Iec61850SA, ...] = (*data, *iec61850)
+            counters = tuple(Spi(sa.spi) for sa in every if sa.transform.counter_mode)
+            self._remember(event.request, _Offered(role, tuple(Spi(sa.spi) for sa in every), ends, counters))
 
     def _remember(self, request: int, offered: _Offered) -> None:
         self._offers[request] = offered
@@ -175,28 +177,26 @@ class Registrar:
             else:
                 self._refuse(event, Refusal.NO_POLICY, "too many registrations at once: it may try again")
         except StoreError as error:
-            log.error("registration not committed, so nothing was given out", reason=error)
+            self._trail.store_failed("registration not committed, so nothing was given out", error)
             self._refuse(event, Refusal.NO_POLICY, "the store failed: see this log")
         finally:
             self._turn()
 
     async def _commit(self, event: PullProven, offered: _Offered) -> None:
         # Asked anew: the configuration may have changed since message 1.
-        role = authorize(self._groups, event.group, event.identity)
+        role = authorize(self._groups, event.group, event.identity, event.certificate)
         if isinstance(role, Denied):
             self._deny(event, role)
             return
-        wanted = sid_count(self._groups[event.group], role, event.sids_wanted)
+        policy = self._groups[event.group]
+        wanted = sid_count(policy, role, event.sids_wanted)
+        demand = SidDemand(wanted, policy.sender_id_bits, offered.counter_spis) if wanted else NO_SIDS
         try:
             if role is not offered.role:
                 raise Superseded
-            sids = await self._store.run(
-                Database.grant, self._grant_of(event, offered), sids=wanted, sid_limit=sid_limit()
-            )
+            sids = await self._store.grant(self._grant_of(event, offered), demand)
         except SidsExhausted:
-            log.warning("Sender-IDs exhausted: all TEKs of the group replaced", group=event.group)
-            await self._keeper.replace(event.group, offered.spis)
-            self._changed()
+            await self._replace(event, offered)
             self._refuse(
                 event, Refusal.NO_POLICY, "Sender-IDs were exhausted: it gets the new TEKs when it tries again"
             )
@@ -205,10 +205,18 @@ class Registrar:
                 event, Refusal.NO_POLICY, "the TEKs changed meanwhile: it gets the new ones when it tries again"
             )
         else:
-            self._remember(event.request, _Offered(offered.role, offered.spis, offered.ends, sids))
+            self._remember(event.request, replace(offered, sids=sids))
             if not self._engine.deliver(event.request, sids, self._clock.monotonic()):
                 self._offers.pop(event.request, None)
                 self._log(event).info("member went away before its keys")
+
+    async def _replace(self, event: PullProven, offered: _Offered) -> None:
+        text = "Sender-IDs exhausted: all TEKs of the group replaced"
+        log.warning(text, group=event.group)
+        await self._keeper.replace(event.group, offered.spis)
+        at_utc = self._clock.utc().timestamp()
+        self._trail.note(AuditEntry(AuditEvent.TEKS_REPLACED, at_utc, event.group, spis=offered.spis, text=text))
+        self._changed()
 
     def _grant_of(self, event: PullProven, offered: _Offered) -> Grant:
         at_utc, now = self._clock.utc().timestamp(), self._clock.monotonic()
@@ -241,19 +249,19 @@ class Registrar:
 
     def _refuse(self, event: PullRequested | PullProven, refusal: Refusal, text: str) -> None:
         self._engine.refuse(event.request, refusal, self._clock.monotonic())
-        self._refused(event, self._denials, "registration refused", text)
+        self._refused(event, AuditEvent.REFUSED, "registration refused", text)
 
     def _member_refused(self, event: MemberRefused) -> None:
-        self._refused(event, self._rejections, "member refused what it was offered", event.text)
+        self._refused(event, AuditEvent.REJECTED, "member refused what it was offered", event.text)
 
     def _refused(
-        self, event: PullRequested | PullProven | MemberRefused, limit: RateLimit, message: str, text: str
+        self, event: PullRequested | PullProven | MemberRefused, kind: AuditEvent, message: str, text: str
     ) -> None:
         """Count every refusal, but tell one that a member brings about again and again seldom."""
         self.counts["refused"] += 1
-        held = limit.admit((event.identity, event.group, text), self._clock.monotonic())
+        key = (event.identity, event.group, text)
+        held = self._trail.refused(kind, event.peer, event.identity, event.group, text, key=key)
         if held is not None:
-            self._record(event.peer, event.identity, event.group, text)
             self._log(event).warning(message, reason=text, repeated=held or None)
 
     def _phase_one_established(self, event: PhaseOneEstablished) -> None:
@@ -271,10 +279,16 @@ class Registrar:
         if event.told:
             return
         self.counts["phase1_failed"] += 1
-        held = self._failures.admit((event.peer.address, event.cause), self._clock.monotonic())
+        held = self._trail.refused(
+            AuditEvent.PHASE_ONE_FAILED,
+            event.peer,
+            event.identity,
+            None,
+            event.text,
+            key=(event.peer.address, event.cause),
+        )
         if held is not None:
             self.counts["refused"] += 1
-            self._record(event.peer, event.identity, None, event.text)
             log.warning(
                 "Phase 1 failed",
                 peer=event.peer,
@@ -286,6 +300,11 @@ class Registrar:
 
     def _phase_one_closed(self, event: PhaseOneClosed) -> None:
         log.info("Phase 1 closed", peer=event.peer, identity=event.identity, reason=event.reason)
+
+    def _peer_moved(self, event: PeerMoved) -> None:
+        text = f"behind a NAT, from {event.before} to {event.peer}"
+        if self._trail.moved(event.peer, event.identity, text):
+            log.info("member moved", member=self._names.get(event.identity), identity=event.identity, reason=text)
 
     def _peer_said(self, event: PeerSaid) -> None:
         held = self._notifies.admit((event.peer.address, event.notify), self._clock.monotonic())
@@ -303,9 +322,6 @@ class Registrar:
         held = self._garbage.admit(event.peer.address, self._clock.monotonic())
         if held is not None:
             log.info("datagram dropped", peer=event.peer, reason=event.reason, repeated=held or None)
-
-    def _record(self, peer: Endpoint, identity: Identity | None, group: GroupId | None, text: str) -> None:
-        self.refusals.append(Refused(self._clock.utc().timestamp(), peer, identity, group, text))
 
     def _log(self, event: PullRequested | PullProven | MemberRegistered | MemberRefused) -> FactLogger:
         return log.bind(

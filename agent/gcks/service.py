@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from agent import logs
 from agent.clock import Clock, Entropy, SystemClock, SystemEntropy
+from agent.config.gcks import GckdTable
 from agent.errors import LocalError
-from agent.gcks import setup, views
-from agent.gcks.database import Database, StoreError
+from agent.gcks import audit, grants, setup, views
+from agent.gcks.audit import AuditEntry, AuditEvent, AuditRetention
+from agent.gcks.database import StoreError
 from agent.gcks.keeper import TekKeeper
+from agent.gcks.kek_keeper import KekKeeper
 from agent.gcks.registrar import Registrar
 from agent.gcks.setup import CurrentCredentials, Setup
 from agent.gcks.store import Store
+from agent.gcks.trail import Trail
 from agent.gdoi.events import KeyServerEvent
 from agent.gdoi.keyserver import KeyServerEngine
+from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.service.control import ControlServer
 from agent.service.pump import Pump
-from agent.service.udp import DatagramPort
+from agent.service.udp import DatagramPort, PortSet
 
 __all__ = ["KeyServer"]
 
@@ -57,7 +63,7 @@ class KeyServer:
         self._store = await Store.open(table.store)
         try:
             await self._build(tasks)
-            self.port = DatagramPort.bind(table.listen, table.port)
+            self.port = _ports(table)
             try:
                 self._control = ControlServer(table.control_socket, self._commands(), group=table.control_group)
                 await self._control.start()
@@ -69,18 +75,27 @@ class KeyServer:
             raise
         self.port.start(self._pump.feed)
         self._renewal = tasks.create_task(self._renew(), name="renewal")
+        for warning in self._setup.warnings:
+            log.warning("weak configuration", reason=warning)
         for endpoint in self.port.endpoints:
             log.info("listening", endpoint=endpoint, identity=self._setup.settings.identity)
 
     async def _build(self, tasks: asyncio.TaskGroup) -> None:
         self._credentials = CurrentCredentials(self._setup.credentials)
         engine = KeyServerEngine(self._setup.settings, self._credentials, self._entropy, self._clock.utc)
-        self._keeper = TekKeeper(self._store, self._clock, self._entropy)
+        gckd = self._setup.config.gckd
+        retention = AuditRetention(gckd.audit_days, gckd.audit_rows)
+        self._keeper = TekKeeper(self._store, self._clock, self._entropy, retention)
         await self._keeper.start(self._setup.groups)
+        self._keks = KekKeeper(self._store, self._clock, self._entropy)
+        await self._keks.start(self._setup.groups)
+        self._trail = Trail(self._store, self._clock, lambda work: self._spawn(tasks, work))
         self._registrar = Registrar(
             engine,
             self._keeper,
+            self._keks,
             self._store,
+            self._trail,
             self._clock,
             spawn=lambda work: self._spawn(tasks, work),
             turn=lambda: self._pump.turn(),
@@ -99,15 +114,21 @@ class KeyServer:
 
     async def reload(self) -> None:
         """Serve what the file says now. Raises ConfigErrors or LocalError, and serves on as before then."""
-        fresh = setup.read(self._path)
+        # In a thread, as there may be very many members.
+        fresh = await asyncio.to_thread(setup.read, self._path)
         fixed = [name for name, of in _FIXED.items() if of(fresh) != of(self._setup)]
         if fixed:
             raise LocalError(f"{', '.join(fixed)} changed, which takes a restart: systemctl restart gckd")
+        await self._keks.adopt(fresh.groups)
         await self._keeper.adopt(fresh.groups)
         self._registrar.adopt(fresh.groups, fresh.names)
         self._credentials.held = fresh.credentials
         for group, identity in _gone(self._setup, fresh):
             log.warning("member removed: it holds its SAs until they end", group=group, identity=identity)
+            at_utc = self._clock.utc().timestamp()
+            self._trail.note(AuditEntry(AuditEvent.MEMBER_REMOVED, at_utc, group, identity))
+        for warning in fresh.warnings:
+            log.warning("weak configuration", reason=warning)
         self._setup = fresh
         logs.configure(fresh.config.gckd.log_form)
         self.wake()
@@ -138,11 +159,13 @@ class KeyServer:
         while True:
             try:
                 await self._keeper.tick()
+                await self._keks.tick()
             except StoreError as error:
-                log.error("the store failed: no TEK renewed", reason=error, retry_s=_RETRY_S)
+                self._trail.store_failed("the store failed: no TEK renewed, it is tried again", error)
                 rest_s = _RETRY_S
             else:
-                rest_s = min(self._keeper.due() - self._clock.monotonic(), _LONGEST_REST_S)
+                due = min(self._keeper.due(), self._keks.due())
+                rest_s = min(due - self._clock.monotonic(), _LONGEST_REST_S)
             try:
                 async with asyncio.timeout(max(rest_s, _SHORTEST_REST_S)):
                     await self._woken.wait()
@@ -151,7 +174,12 @@ class KeyServer:
             self._woken.clear()
 
     def _commands(self) -> dict[str, Callable[[Mapping[str, Any]], Coroutine[Any, Any, Any]]]:
-        return {"status": self.status_view, "groups": self.groups_view, "members": self.members_view}
+        return {
+            "status": self.status_view,
+            "groups": self.groups_view,
+            "members": self.members_view,
+            "audit": self.audit_view,
+        }
 
     async def status_view(self, _arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to `gckctl status`."""
@@ -165,39 +193,60 @@ class KeyServer:
             "members": len(current.names),
             "counts": {name: self._registrar.counts[name] for name in _COUNTS},
             "unsent_datagrams": self.port.dropped,
-            "refusals": views.refusal_rows(self._registrar.refusals, current.names),
+            "refusals": views.refusal_rows(self._trail.refusals, current.names),
         }
 
     async def groups_view(self, _arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The answer to `gckctl groups`."""
-        registrations = await self._store.run(Database.registrations)
+        registrations = await self._store.run(grants.registrations)
         return views.group_rows(
             {group: self._keeper.offer(group) for group in self._setup.groups},
             self._setup.groups,
             registrations,
+            keks={group: self._keks.offer(group) for group in self._setup.groups},
             now=self._clock.monotonic(),
             utc=self._clock.utc().timestamp(),
         )
 
     async def members_view(self, _arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The answer to `gckctl members`."""
-        registrations = await self._store.run(Database.registrations)
+        registrations = await self._store.run(grants.registrations)
         utc = self._clock.utc().timestamp()
         return views.member_rows(self._setup.groups, self._setup.names, registrations, utc=utc)
 
+    async def audit_view(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The answer to `gckctl audit`. Raises LocalError for arguments that are none."""
+        query = views.audit_query(arguments, self._setup.names)
+        rows = await self._store.run(audit.entries, query)
+        return views.audit_rows(rows, self._setup.names)
+
+
+def _ports(table: GckdTable) -> PortSet:
+    first = DatagramPort.bind(table.listen, table.port)
+    if not table.nat_traversal:
+        return PortSet([first])
+    try:
+        return PortSet([first, DatagramPort.bind(table.listen, table.nat_traversal_port)])
+    except LocalError as error:
+        first.close()
+        message = f"{error}; or set nat_traversal = false, if no member is behind a NAT"
+        raise LocalError(message, exit_status=error.exit_status) from error
+
 
 _COUNTS: Final = ("phase1_established", "phase1_failed", "registered", "refused", "dropped")
+
+_NOBODY: Final = Identity(IdentityKind.KEY_ID, b"-")
 
 _FIXED: Final[Mapping[str, Callable[[Setup], object]]] = {
     # A log of another form is a matter of one call; everything else of the table is bound to what is open.
     "[gckd]": lambda held: held.config.gckd.model_copy(update={"log_format": None}),
     "[identity]": lambda held: held.settings.identity,
-    "[authentication].phase1": lambda held: held.settings.suites,
+    "[authentication] or [tolerances]": lambda held: replace(held.settings, identity=_NOBODY),
 }
 """What an engine, a socket or a file in use cannot change."""
 
 
-def _gone(before: Setup, after: Setup) -> list[tuple[object, object]]:
+def _gone(before: Setup, after: Setup) -> list[tuple[GroupId, Identity]]:
     return [
         (group, identity)
         for group, policy in before.groups.items()

@@ -6,25 +6,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from netaddr import IPAddress
 
-from agent.config.certificates import key_pair, trust_anchors
+from agent.config.certificates import KeyPair, certificates_of, crls_of, key_pair, trust_anchors, warnings_of
 from agent.config.files import SOCKET_FOLDER_MODE, STORE_FOLDER_MODE, folder_missing
-from agent.config.gcks import AuthenticationTable, GroupTable, KeyServerConfig, TekTable
+from agent.config.gcks import (
+    AuthenticationTable,
+    CertifiedTable,
+    GroupTable,
+    Iec61850Table,
+    KekTable,
+    KeyServerConfig,
+    TekTable,
+)
 from agent.config.loader import ConfigErrors, load
+from agent.crypto.x509 import RevocationRule, TrustStore
 from agent.errors import ConfigError
-from agent.gcks.policy import GroupPolicy, TekPolicy
+from agent.gcks.certified import CertificateRule
+from agent.gcks.kek import KekPolicy, signing_key_of_pem
+from agent.gcks.policy import GroupPolicy, IecPolicy, TekPolicy
+from agent.gcks.roster import Roster, read_roster
 from agent.gcks.schedule import Renewal
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
-from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Suite
+from agent.gdoi.isakmp.phase1_state import SendCertificates
+from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.settings import KeyServerSettings
+from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES
+from agent.gsa.sa import SecurityProtocol
 
 __all__ = ["CurrentCredentials", "Setup", "check", "read"]
 
@@ -33,13 +50,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A configuration, ready to serve. `names`: the members' names by identity, for people."""
+    """A configuration, ready to serve. `names`: the members' by identity, for people; `warnings`: for them, too."""
 
     config: KeyServerConfig
     settings: KeyServerSettings
     credentials: StaticCredentials
     groups: Mapping[GroupId, GroupPolicy]
     names: Mapping[Identity, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class CurrentCredentials:
@@ -56,9 +74,13 @@ class CurrentCredentials:
         """The certificate configured."""
         return self.held.certificate()
 
-    def trust_anchors(self) -> Sequence[bytes]:
-        """The anchors configured."""
-        return self.held.trust_anchors()
+    def pre_shared_key_of(self, identity: Identity) -> PeerKey | None:
+        """The key configured for that identity."""
+        return self.held.pre_shared_key_of(identity)
+
+    def trust(self) -> TrustStore:
+        """The anchors configured, with what goes with them."""
+        return self.held.trust()
 
 
 class _Faults:
@@ -86,22 +108,22 @@ def read(path: Path) -> Setup:
     """Read a configuration with all files it names. Raises ConfigErrors with every fault."""
     config = load(path, KeyServerConfig)
     faults = _Faults(path)
-    own, anchors = _certificate(config.authentication, faults)
-    identities = {member.name: member.identity.identity for member in config.members}
-    groups = [_group(index, table, identities, faults) for index, table in enumerate(config.groups)]
+    roster, found = read_roster(path, config, path.stat().st_uid)
+    faults.found.extend(found)
+    pair = _pair(config.authentication, faults)
+    credentials = _credentials(config.authentication, roster, pair, faults)
+    groups = [_group(index, table, roster, faults) for index, table in enumerate(config.groups)]
+    settings = faults.ask("[authentication]", partial(_settings, config))
     faults.end()
-    keys = {
-        member.address: PeerKey(member.psk_file.content, frozenset({identities[member.name]}))
-        for member in config.members
-        if member.address is not None and member.psk_file is not None
-    }
-    suites = tuple(Suite.parse(str(suite)) for suite in config.authentication.phase1) or DEFAULT_SUITES
+    if settings is None:  # a fault was told then
+        raise ConfigErrors(f"{path} has faults", faults.found)
     return Setup(
         config=config,
-        settings=KeyServerSettings(identity=config.identity.identity, suites=suites),
-        credentials=StaticCredentials(keys, own, anchors),
+        settings=settings,
+        credentials=credentials,
         groups={group.group: group for group in groups},
-        names={identity: name for name, identity in identities.items()},
+        names=roster.names,
+        warnings=tuple(_warnings(config, pair)),
     )
 
 
@@ -124,32 +146,162 @@ def check(path: Path) -> Setup:
     return setup
 
 
-def _certificate(table: AuthenticationTable, faults: _Faults) -> tuple[OwnCertificate | None, tuple[bytes, ...]]:
-    if table.certificate is None or table.private_key is None or table.trust_anchors is None:
-        return None, ()
-    pair = faults.ask("[authentication].private_key", partial(key_pair, table.certificate, table.private_key))
-    anchors = faults.ask("[authentication].trust_anchors", partial(trust_anchors, table.trust_anchors))
-    own = None if pair is None else OwnCertificate(pair.chain, pair.signer)
-    return own, anchors or ()
-
-
-def _group(index: int, table: GroupTable, identities: Mapping[str, Identity], faults: _Faults) -> GroupPolicy:
-    policies = [
-        faults.ask(f"[groups[{index}].teks[{number}]]", partial(_tek, tek)) for number, tek in enumerate(table.teks)
-    ]
-    return GroupPolicy(
-        group=table.id,
-        name=table.name,
-        teks=tuple(policy for policy in policies if policy is not None),
-        members={identities[member.name]: member.role for member in table.members},
+def _settings(config: KeyServerConfig) -> KeyServerSettings:
+    table, gckd, tolerances = config.authentication, config.gckd, config.tolerances
+    return KeyServerSettings(
+        identity=config.identity.identity,
+        suites=table.phase1 or DEFAULT_SUITES,
+        maximum_lifetime_s=table.phase1_lifetime_s,
+        maximum_lifetime_kb=table.phase1_lifetime_kb,
+        idle_s=table.phase1_idle_s,
+        aggressive=table.aggressive,
+        certificates=SendCertificates(table.send_certificates),
+        ecdsa_over_hash=table.ecdsa_over_hash,
+        match_address=table.match_address,
+        natt_port=gckd.nat_traversal_port if gckd.nat_traversal else None,
+        fragmentation=table.fragmentation,
+        fragment_octets=table.fragment_octets,
+        tolerances=Tolerances(
+            tolerances.id_length_octets,
+            SignatureKeyForm(tolerances.signature_key),
+            tolerances.ignore_private_attributes,
+            tolerances.rfc3547,
+        ),
     )
 
 
-def _tek(table: TekTable) -> TekPolicy:
+def _pair(table: AuthenticationTable, faults: _Faults) -> KeyPair | None:
+    if table.certificate is None or table.private_key is None:
+        return None
+    return faults.ask("[authentication].private_key", partial(key_pair, table.certificate, table.private_key))
+
+
+def _credentials(
+    table: AuthenticationTable, roster: Roster, pair: KeyPair | None, faults: _Faults
+) -> StaticCredentials:
+    own = None if pair is None else OwnCertificate(pair.chain, pair.signer)
+    anchors = known = crls = None
+    if table.trust_anchors is not None:
+        anchors = faults.ask("[authentication].trust_anchors", partial(trust_anchors, table.trust_anchors))
+        crls = faults.ask("[authentication].crls", partial(crls_of, table.crls))
+    if table.intermediates is not None:
+        known = faults.ask("[authentication].intermediates", partial(certificates_of, table.intermediates))
+    credentials = StaticCredentials(
+        roster.keys,
+        own,
+        anchors or (),
+        identity_keys=roster.identity_keys,
+        known=known or (),
+        crls=crls or (),
+        revocation=RevocationRule(table.revocation),
+    )
+    faults.ask("[authentication].trust_anchors", credentials.trust)
+    return credentials
+
+
+def _warnings(config: KeyServerConfig, pair: KeyPair | None) -> Iterator[str]:
+    yield from (f"[authentication]: {text}" for text in config.authentication.phase_one_warnings())
+    if pair is not None:
+        yield from (f"[authentication].certificate: {text}" for text in warnings_of(pair, datetime.now(UTC)))
+    for index, group in enumerate(config.groups):
+        for number, tek in enumerate(group.teks):
+            if tek.transform.deprecated:
+                yield f"[groups[{index}].teks[{number}]].transform: {tek.transform} is weak, for old peers only"
+        for number, iec in enumerate(group.iec61850):
+            if not iec.transform.authenticates:
+                yield f"[groups[{index}].iec61850[{number}]].transform: {iec.transform} protects nothing"
+        if group.kek is not None and KEK_CIPHERS[group.kek.cipher].deprecated:
+            yield f"[groups[{index}].kek].cipher: {group.kek.cipher} is weak, for old peers only"
+        if group.kek is not None and REKEY_SIGNATURES[group.kek.signature].deprecated:
+            yield f"[groups[{index}].kek].signature: {group.kek.signature} is weak, for old peers only"
+        if group.allow_shared_counter_mode:
+            yield f"[groups[{index}]].allow_shared_counter_mode: nonces of several senders may meet, which reveals data"
+
+
+def _group(index: int, table: GroupTable, roster: Roster, faults: _Faults) -> GroupPolicy:
+    here = f"groups[{index}]"
+    teks = [
+        faults.ask(f"[{here}.teks[{number}]]", partial(_tek, tek, table.sender_id_bits))
+        for number, tek in enumerate(table.teks)
+    ]
+    iecs = [
+        faults.ask(f"[{here}.iec61850[{number}]]", partial(_iec61850, iec, table.sender_id_bits))
+        for number, iec in enumerate(table.iec61850)
+    ]
+    rules = [
+        faults.ask(f"[{here}.certified[{number}]]", partial(_rule, rule)) for number, rule in enumerate(table.certified)
+    ]
+    kek = table.kek
+    policy = GroupPolicy(
+        group=table.id,
+        name=table.name,
+        teks=tuple(policy for policy in (*teks, *iecs) if policy is not None),
+        members=roster.roles.get(table.id, {}),
+        rules=tuple(rule for rule in rules if rule is not None),
+        sender_id_bits=table.sender_id_bits,
+        kek=None if kek is None else faults.ask(f"[{here}.kek]", partial(_kek, kek)),
+    )
+    if not table.allow_shared_counter_mode:
+        for number, tek in enumerate(table.teks):
+            faults.ask(f"[{here}.teks[{number}]].transform", partial(_require_own_nonces, policy, tek))
+    return policy
+
+
+def _require_own_nonces(policy: GroupPolicy, table: TekTable) -> None:
+    """What the schema asks of the members that it sees, of all of them."""
+    if table.transform.counter_mode and not table.flow.flow.single_source and policy.senders > 1:
+        raise ValueError(
+            f"{table.transform} is a counter mode and {policy.senders} members or more may send, see gckd.toml(5):"
+            " take an aes-cbc transform, one TEK for each source, or set allow_shared_counter_mode = true"
+        )
+
+
+def _rule(table: CertifiedTable) -> CertificateRule:
+    return CertificateRule.parse(
+        table.role,
+        subject=table.subject,
+        issuer=table.issuer,
+        dns=table.dns,
+        email=table.email,
+        network=table.network,
+    )
+
+
+def _tek(table: TekTable, sender_id_bits: int) -> TekPolicy:
     return TekPolicy(
         flow=table.flow.flow,
         transform=table.transform,
         renewal=Renewal.of(table.lifetime_s, lead_s=table.renewal_lead_s, activation_s=table.activation_delay_s),
         mode=table.mode,
+        protocol=SecurityProtocol.of(table.transform),
         address_preservation=table.address_preservation,
+        sender_id_bits=sender_id_bits,
+    )
+
+
+def _iec61850(table: Iec61850Table, sender_id_bits: int) -> IecPolicy:
+    return IecPolicy(
+        selector=table.oid,
+        transform=table.transform,
+        renewal=Renewal.of(table.lifetime_s, lead_s=table.renewal_lead_s, activation_s=table.activation_delay_s),
+        key_delivery_assurance=table.key_delivery_assurance,
+        sender_id_bits=sender_id_bits,
+    )
+
+
+def _kek(table: KekTable) -> KekPolicy:
+    signature, file = REKEY_SIGNATURES[table.signature], table.signature_key
+    try:
+        signing_key = None if file is None else signing_key_of_pem(file.content.reveal(), signature)
+    except ValueError as error:
+        raise ValueError(f"signature_key {file.path if file else ''} {error}") from None
+    return KekPolicy(
+        cipher=table.cipher,
+        signature=signature,
+        renewal=Renewal.of(table.lifetime_s),
+        source=table.source,
+        destination=table.destination,
+        port=table.port,
+        acknowledgement=table.acknowledgement,
+        signing_key=signing_key,
     )

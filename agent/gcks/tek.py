@@ -8,9 +8,10 @@ from typing import Final
 
 from agent.clock import Entropy
 from agent.errors import LocalError
-from agent.gcks.policy import TekPolicy
+from agent.gcks.policy import IecPolicy, Policy, TekPolicy
 from agent.gcks.schedule import Span
 from agent.gsa.identity import GroupId
+from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.sa import DataSA, Direction, Spi
 from agent.secret import Secret
 
@@ -22,7 +23,7 @@ _SPI_TRIES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Tek:
-    """One TEK of a line (RFC 6407 5.6.1).
+    """One TEK of a line (RFC 6407 5.6.1; RFC 8052 2.3 for those of IEC 61850).
 
     `line`: `TekPolicy.line` it was made under; `generation`: 1 for the first of the line, then one more each;
     `cipher_key`, `integrity_key`: of the lengths its transform says; `span`: monotonic, in the store UTC.
@@ -52,6 +53,19 @@ class Tek:
             send_from=self.span.activates,
         )
 
+    def iec61850_sa(self, policy: IecPolicy) -> Iec61850SA:
+        """The SA of IEC 61850 to give a member; its keys are copies, too."""
+        return Iec61850SA(
+            spi=self.spi,
+            selector=policy.selector,
+            transform=policy.transform,
+            confidentiality_key=Secret(self.cipher_key.reveal()),
+            authentication_key=Secret(self.integrity_key.reveal()),
+            expires=self.span.expires,
+            send_from=self.span.activates,
+            key_delivery_assurance=policy.key_delivery_assurance,
+        )
+
     def wipe(self) -> None:
         """Overwrite the keys."""
         self.cipher_key.wipe()
@@ -71,15 +85,16 @@ def fresh_spi(entropy: Entropy, used: AbstractSet[int]) -> Spi:
 
 
 def make_tek(
-    group: GroupId, policy: TekPolicy, latest: Tek | None, *, now: float, entropy: Entropy, used: AbstractSet[int]
+    group: GroupId, policy: Policy, latest: Tek | None, *, now: float, entropy: Entropy, used: AbstractSet[int]
 ) -> Tek:
     """A fresh TEK after `latest`: own SPI, own keys, so that no two SAs share a counter-mode key (RFC 6407 3.5)."""
+    cipher_octets, integrity_octets = policy.key_octets
     return Tek(
         group=group,
         line=policy.line,
         generation=latest.generation + 1 if latest else 1,
         spi=fresh_spi(entropy, used),
-        cipher_key=Secret(entropy.octets(policy.transform.cipher_key_octets)),
-        integrity_key=Secret(entropy.octets(policy.transform.integrity_key_octets)),
+        cipher_key=Secret(entropy.octets(cipher_octets)),
+        integrity_key=Secret(entropy.octets(integrity_octets)),
         span=policy.renewal.successor(latest.span if latest else None, now),
     )

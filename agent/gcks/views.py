@@ -5,21 +5,27 @@ The schemas are stable: a key keeps its meaning, new ones may join. Times are UT
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from agent.gcks.database import Registration
+from agent.errors import LocalError
+from agent.gcks.audit import AuditEntry, AuditQuery
+from agent.gcks.grants import Registration
 from agent.gcks.keeper import Line
-from agent.gcks.policy import GroupPolicy
-from agent.gcks.registrar import Refused
+from agent.gcks.policy import GroupPolicy, IecPolicy, Policy
 from agent.gcks.tek import Tek
-from agent.gsa.identity import GroupId, Identity
+from agent.gcks.trail import Refused
+from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
+from agent.gsa.sa import RekeySA
 
-__all__ = ["group_rows", "instant", "member_rows", "refusal_rows"]
+__all__ = ["audit_query", "audit_rows", "group_rows", "instant", "member_rows", "refusal_rows"]
 
 
+_MOST_ROWS: Final = 20_000
+"""Rows of one answer, which a control socket's answer has room for."""
 _OF_A_TEK: Final = ("spi", "generation", "state", "active_in_s", "remaining_s")
 
 
@@ -43,20 +49,22 @@ def group_rows(
     *,
     now: float,
     utc: float,
+    keks: Mapping[GroupId, RekeySA | None] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each TEK that is given out, with its group; a group without one has a row all the same."""
     registered = list(registrations)
     rows: list[dict[str, Any]] = []
     for group, policy in groups.items():
         held = sum(entry.group == group and entry.expires_utc > utc for entry in registered)
-        head = {"group": str(group), "name": policy.name, "members": len(policy.members), "registered": held}
+        head = {
+            "group": str(group),
+            "name": policy.name,
+            "members": len(policy.members),
+            "registered": held,
+            "kek": _kek((keks or {}).get(group), now),
+        }
         for line, teks in lines.get(group, ()):
-            about = {
-                "flow": str(line.flow),
-                "protocol": line.protocol.value,
-                "mode": line.mode.value,
-                "transform": str(line.transform),
-            }
+            about = _about(line)
             for tek in teks:
                 rows.append(
                     {
@@ -72,6 +80,26 @@ def group_rows(
             if not teks:
                 rows.append({**head, **about, **dict.fromkeys(_OF_A_TEK), "state": "none"})
     return rows
+
+
+def _kek(rekey: RekeySA | None, now: float) -> dict[str, Any] | None:
+    if rekey is None:
+        return None
+    return {
+        "spi": f"0x{rekey.spi.hex()}",
+        "cipher": rekey.key_algorithm,
+        "signature": str(rekey.signature),
+        "destination": str(rekey.destination),
+        "remaining_s": None if rekey.expires is None else max(0, round(rekey.expires - now)),
+    }
+
+
+def _about(line: Policy) -> dict[str, Any]:
+    if isinstance(line, IecPolicy):
+        flow, protocol, mode = str(line.selector), "iec61850", None
+    else:
+        flow, protocol, mode = str(line.flow), line.protocol.value, line.mode.value
+    return {"flow": flow, "protocol": protocol, "mode": mode, "transform": str(line.transform)}
 
 
 def member_rows(
@@ -111,6 +139,67 @@ def _member_row(
         "times": 0 if entry is None else entry.times,
         "remaining_s": None if entry is None else max(0, round(entry.expires_utc - utc)),
     }
+
+
+def audit_query(arguments: Mapping[str, Any], names: Mapping[Identity, str]) -> AuditQuery:
+    """What `gckctl audit` asks for: `group`, `member` (a name, or TYPE:VALUE), `since` (ISO 8601), `limit`.
+
+    Raises LocalError for what is none.
+    """
+    group, member, since, limit = (arguments.get(key) for key in ("group", "member", "since", "limit"))
+    try:
+        return AuditQuery(
+            limit=_limit(limit),
+            group=GroupId.parse(group) if group is not None else None,
+            identity=_identity(str(member), names) if member is not None else None,
+            since_utc=_utc_of(str(since)) if since is not None else None,
+        )
+    except ValueError as error:
+        raise LocalError(str(error), exit_status=os.EX_USAGE) from None
+
+
+def _limit(limit: object) -> int:
+    if limit is None:
+        return AuditQuery().limit
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MOST_ROWS:
+        raise ValueError(f"limit: 1 to {_MOST_ROWS}, got {limit}")
+    return limit
+
+
+def _identity(member: str, names: Mapping[Identity, str]) -> Identity:
+    named = next((identity for identity, name in names.items() if name == member), None)
+    if named is not None:
+        return named
+    kind, colon, value = member.partition(":")
+    try:
+        return Identity.parse(IdentityKind(kind), value)
+    except ValueError as error:
+        reason = f": {error}" if colon else ""
+        raise ValueError(f"{member!r} is the name of no member now, and no TYPE:VALUE of an identity{reason}") from None
+
+
+def _utc_of(text: str) -> float:
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+def audit_rows(entries: Iterable[AuditEntry], names: Mapping[Identity, str]) -> list[dict[str, Any]]:
+    """The rows of the audit log, newest first."""
+    return [
+        {
+            "at": instant(entry.at_utc),
+            "event": entry.event.value,
+            "group": str(entry.group) if entry.group is not None else None,
+            "member": names.get(entry.identity) if entry.identity is not None else None,
+            "identity": str(entry.identity) if entry.identity is not None else None,
+            "address": entry.address or None,
+            "role": entry.role,
+            "spis": [f"0x{spi:08x}" for spi in entry.spis],
+            "sids": list(entry.sids),
+            "reason": entry.text or None,
+        }
+        for entry in entries
+    ]
 
 
 def refusal_rows(refusals: Iterable[Refused], names: Mapping[Identity, str]) -> list[dict[str, Any]]:

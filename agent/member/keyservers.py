@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -28,10 +29,10 @@ from agent.logs import RateLimit, get_logger
 from agent.member.setup import ServerSetup
 from agent.service.alarm import Alarm
 from agent.service.pump import Pump
-from agent.service.udp import DatagramPort
+from agent.service.udp import DatagramPort, PortSet
 from agent.wire.endpoint import Datagram, Endpoint
 
-__all__ = ["KeyServer", "KeyServers", "PhaseOne"]
+__all__ = ["KeyServer", "KeyServers", "LocalPorts", "PhaseOne"]
 
 log = get_logger(__name__)
 
@@ -40,6 +41,18 @@ _SHOWN_S: Final = 1.5
 _LOGGED_S: Final = 3.0
 """Seconds of silence until the log tells it."""
 _ANY = {4: IPAddress("0.0.0.0"), 6: IPAddress("::")}  # noqa: S104  # unspecified on purpose: the host chooses
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPorts:
+    """The local UDP ports, 0 for one that the kernel chooses.
+
+    `natt`: the one to use behind a NAT, None for no NAT traversal; `keepalive_s`: between keepalives for the NAT.
+    """
+
+    port: int = 0
+    natt: int | None = None
+    keepalive_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +67,20 @@ class PhaseOne:
 class KeyServer:
     """One key server: its engine, driven by a pump, and what an operator is told of it.
 
+    `endpoints`: all that its datagrams come from.
     `heard`: what it is said to have said, unauthenticated, while Phase 1 is under way; nothing is decided by it.
     """
 
-    def __init__(self, setup: ServerSetup, engine: MemberEngine, pump: Pump[MemberEvent], clock: Clock) -> None:
+    def __init__(
+        self,
+        setup: ServerSetup,
+        endpoints: frozenset[Endpoint],
+        engine: MemberEngine,
+        pump: Pump[MemberEvent],
+        clock: Clock,
+    ) -> None:
         self.setup = setup
+        self.endpoints = endpoints
         self.phase_one: PhaseOne | None = None
         self.heard: str | None = None
         self.dropped = 0
@@ -123,8 +145,8 @@ class KeyServers:
         self._entropy = entropy
         self._on_event = on_event
         self._noise = RateLimit()
-        self._ports: dict[int, DatagramPort] = {}
-        self._wanted_port = 0
+        self._ports: dict[int, PortSet] = {}
+        self._wanted = LocalPorts()
         self._servers: dict[str, KeyServer] = {}
         self._by_endpoint: dict[Endpoint, KeyServer] = {}
 
@@ -133,14 +155,14 @@ class KeyServers:
         """The key servers by name."""
         return self._servers
 
-    def configure(self, setups: Mapping[str, ServerSetup], port: int) -> frozenset[str]:
+    def configure(self, setups: Mapping[str, ServerSetup], ports: LocalPorts) -> frozenset[str]:
         """Serve these key servers and no others; those unchanged keep their Phase 1. Returns the names of the changed.
 
         Raises LocalError when the UDP port cannot be bound; nothing has changed then.
         """
         families = {setup.endpoint.address.version for setup in setups.values()}
-        moved = port != self._wanted_port
-        fresh = _bind(families if moved else families - self._ports.keys(), port)
+        moved = ports != self._wanted
+        fresh = _bind(families if moved else families - self._ports.keys(), ports)
         gone = {
             name
             for name, server in self._servers.items()
@@ -152,9 +174,13 @@ class KeyServers:
         for version, bound in fresh.items():
             bound.start(self._receive)
             self._ports[version] = bound
-        self._wanted_port = port
+        self._wanted = ports
         self._servers = {name: self._servers.get(name) or self._open(name, setup) for name, setup in setups.items()}
-        self._by_endpoint = {server.setup.endpoint: server for server in self._servers.values()}
+        self._by_endpoint = {}
+        for server in self._servers.values():
+            for endpoint in server.endpoints:
+                # Of several at one address only one can have a port, so the first one named.
+                self._by_endpoint.setdefault(endpoint, server)
         return frozenset(gone)
 
     def told(self, name: str, text: str) -> bool:
@@ -177,11 +203,12 @@ class KeyServers:
                 server.close(self._clock.monotonic())
 
     def _open(self, name: str, setup: ServerSetup) -> KeyServer:
-        settings = setup.settings(self._ports[setup.endpoint.address.version].endpoints[0])
+        local, *natt = self._ports[setup.endpoint.address.version].endpoints
+        settings = setup.settings(local, natt[0] if natt else None, self._wanted.keepalive_s)
         # One entry alone: another key server's identity at this address is as wrong as a stranger's.
         engine = MemberEngine(settings, setup.credentials, Gpad((setup.entry,)), self._entropy, self._clock.utc)
         pump: Pump[MemberEvent] = Pump(engine, self._send, lambda event: self._handle(name, event), self._clock)
-        return KeyServer(setup, engine, pump, self._clock)
+        return KeyServer(setup, settings.endpoints, engine, pump, self._clock)
 
     def _send(self, datagram: Datagram) -> None:
         bound = self._ports.get(datagram.to.address.version)
@@ -210,16 +237,18 @@ class KeyServers:
         facts = log.bind(gcks=name)
         now = self._clock.utc().astimezone(UTC)
         match event:
-            case PhaseOneEstablished(identity=identity, method=method, suite=suite):
-                server.phase_one, server.heard = PhaseOne(True, now, f"{identity} by {method}, {suite}"), None
-                facts.info("Phase 1 established", identity=identity, method=method, suite=suite)
+            case PhaseOneEstablished(identity=identity, method=method, suite=suite, nat=nat):
+                behind = f", {nat}" if nat is not None and nat.present else ""
+                server.phase_one, server.heard = PhaseOne(True, now, f"{identity} by {method}, {suite}{behind}"), None
+                facts.info("Phase 1 established", identity=identity, method=method, suite=suite, nat=nat)
             case PhaseOneFailed(text=text, cause=cause, final=final):
                 if final:
                     server.phase_one, server.heard = PhaseOne(False, now, text), None
                 facts.warning("Phase 1 failed", cause=cause.value, reason=text, final=final)
-            case PhaseOneClosed(reason=reason):
+            case PhaseOneClosed(reason=reason, cause=cause):
                 server.phase_one = PhaseOne(False, now, reason)
-                facts.info("Phase 1 closed", reason=reason)
+                tell = facts.info if cause is None else facts.warning
+                tell("Phase 1 closed", reason=reason, cause=cause.value if cause is not None else None)
             case PeerSaid(text=text, authenticated=authenticated):
                 if not authenticated:
                     server.heard = text
@@ -233,13 +262,29 @@ class KeyServers:
                 server.answered(group)
 
 
-def _bind(families: Iterable[int], port: int) -> dict[int, DatagramPort]:
-    bound: dict[int, DatagramPort] = {}
+def _bind(families: Iterable[int], ports: LocalPorts) -> dict[int, PortSet]:
+    bound: dict[int, PortSet] = {}
     try:
         for version in sorted(families):
-            bound[version] = DatagramPort.bind([_ANY[version]], port)
+            bound[version] = PortSet(list(_ports_of(_ANY[version], ports)))
     except LocalError:
         for opened in bound.values():
             opened.close()
         raise
     return bound
+
+
+def _ports_of(address: IPAddress, ports: LocalPorts) -> Iterator[DatagramPort]:
+    first = DatagramPort.bind([address], ports.port)
+    yield first
+    if ports.natt is None:
+        return
+    try:
+        yield DatagramPort.bind([address], ports.natt)
+    except LocalError as error:
+        if error.exit_status != os.EX_UNAVAILABLE:
+            first.close()
+            raise
+        # RFC 3947 4 names 4500, but a NAT changes the port anyhow, so any other does.
+        log.info("NAT traversal from another port", reason=error)
+        yield DatagramPort.bind([address], 0)

@@ -16,22 +16,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.clock import Clock, Entropy
-from agent.config.member import GroupTable
+from agent.config.member import GmdTable, GroupTable
 from agent.datapath.port import Capabilities, DataPath, FirstPacket, SaExpired
 from agent.errors import LocalError
-from agent.gdoi.events import MemberEvent, Registered, RegistrationFailed
+from agent.gdoi.events import MemberEvent, PhaseOneClosed, Registered, RegistrationFailed
+from agent.gdoi.failures import FailureCause
 from agent.gsa.databases import SadKey
+from agent.gsa.gpad import GpadRefusal
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import DataSA, GroupSA
 from agent.logs import configure, get_logger
+from agent.member.announce import Announcer
 from agent.member.joins import Joins
-from agent.member.keyservers import KeyServers
+from agent.member.keyservers import KeyServers, LocalPorts
 from agent.member.reconcile import Pass, Reconciler
-from agent.member.registration import Registration, Retry
+from agent.member.registration import Registration
 from agent.member.setup import memberships_of, prepare
-from agent.member.status import Instants, group_row, key_server_row, policy_rows, role_problems, sa_rows
+from agent.member.status import Instants, group_row, key_server_row, policy_rows, sa_problems, sa_rows
+from agent.member.timing import Timing
 from agent.service.alarm import Alarm
-from agent.service.control import ControlServer
+from agent.service.broadcast import Subscription
+from agent.service.control import Caller, ControlServer, group_number
 
 __all__ = ["GmdService"]
 
@@ -66,6 +71,7 @@ class GmdService:
         self._key_servers = KeyServers(clock, entropy, self._on_event)
         self._reconciler = Reconciler(datapath, clock, lambda: self._setup.gspd(), self._held, self._on_pass)
         self._alarm = Alarm(clock, self._advance)
+        self._announcer = Announcer(self._instants, self._name_of)
         self._control: ControlServer | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -83,21 +89,29 @@ class GmdService:
         # After the blocks: a kernel that cannot protect the traffic must not let it pass in clear either.
         self._capabilities = await self._datapath.probe()
         self._registrations = {table.id: self._registration(table) for table in self._setup.config.groups}
-        self._key_servers.configure(self._setup.servers, gmd.port)
+        self._key_servers.configure(self._setup.servers, _ports(gmd))
+        for warning in self._setup.warnings:
+            log.warning("weak configuration", reason=warning)
         await control.start()
         self._control = control
         self._joins.want(self._setup.memberships())
         tasks.create_task(self._reconciler.run(), name="reconciler")
         tasks.create_task(self._watch(), name="data path events")
         tasks.create_task(self._follow_interfaces(), name="interfaces")
-        self._alarm.set(self._clock.monotonic())
+        # One moment for all groups, which share Phase 1: it is the members of a site that chance spreads.
+        begins = self._clock.monotonic() + gmd.start_spread_s * self._chance()
+        for registration in self._registrations.values():
+            registration.begin(begins)
+        self._alarm.set(begins)
 
     async def reload(self) -> None:
         """Take the file as it is now, by difference. Raises ConfigErrors or LocalError, with the old one in force."""
         setup, before = prepare(self._path), self._setup
         if setup.config.gmd.control_socket != before.config.gmd.control_socket:
             raise LocalError("control_socket changes with a restart only", exit_status=os.EX_CONFIG)
-        gone = self._key_servers.configure(setup.servers, setup.config.gmd.port)
+        gone = self._key_servers.configure(setup.servers, _ports(setup.config.gmd))
+        for warning in setup.warnings:
+            log.warning("weak configuration", reason=warning)
         self._setup = setup
         configure(setup.config.gmd.log_form, level=logging.getLogger().level)  # --verbose stays
         self._take_groups(gone)
@@ -135,11 +149,16 @@ class GmdService:
     # Registrations
 
     def _registration(self, table: GroupTable) -> Registration:
-        return Registration(table.id, table.key_servers, self._retry(), self._chance)
+        return Registration(table.id, table.key_servers, self._timing(table), self._chance)
 
-    def _retry(self) -> Retry:
+    def _timing(self, table: GroupTable) -> Timing:
         gmd = self._setup.config.gmd
-        return Retry(float(gmd.retry_first_s), float(gmd.retry_most_s))
+        return Timing(
+            first_s=gmd.retry_first_s,
+            most_s=gmd.retry_most_s,
+            return_s=gmd.return_s or None,
+            lead_s=table.renewal_lead_s,
+        )
 
     def _advance(self) -> None:
         """Ask the key servers for what is due, and set the alarm for what is due next."""
@@ -153,18 +172,26 @@ class GmdService:
         self._alarm.set(min((deadline for deadline in deadlines if deadline is not None), default=None))
 
     def _on_event(self, name: str, event: MemberEvent) -> None:
+        self._announcer.told(name, event)
         match event:
             case Registered(group=group, group_sa=group_sa, elapsed_s=elapsed_s):
                 self._on_registered(name, group, group_sa, elapsed_s)
-            case RegistrationFailed(group=group, cause=cause, text=text):
+            case PhaseOneClosed(cause=FailureCause.PEER_DEAD):
+                for each in self._registrations.values():
+                    each.lost(name)
+            case RegistrationFailed(group=group, cause=cause, text=text, refusals=refusals):
+                _audit(name, group, refusals)
                 registration = self._registrations.get(group)
                 if registration is not None and registration.asking == name:
                     reason = None if self._key_servers.told(name, text) else text
                     log.warning("registration failed", group=group, gcks=name, cause=cause.value, reason=reason)
-                    registration.failed(cause.value, text, self._clock.monotonic())
-                    self._soon()
+                    self._fail(registration, cause, text)
             case _:
                 pass
+
+    def _fail(self, registration: Registration, cause: FailureCause, text: str) -> None:
+        registration.failed(cause, text, self._clock.monotonic())
+        self._soon()
 
     def _on_registered(self, name: str, group: GroupId, group_sa: GroupSA, elapsed_s: float) -> None:
         registration = self._registrations.get(group)
@@ -173,6 +200,7 @@ class GmdService:
         self._elapsed_s[group] = elapsed_s
         spis = ",".join(f"0x{sa.spi:08x}" for sa in group_sa.data)
         log.info("registered", group=group, gcks=name, spis=spis, elapsed_ms=round(elapsed_s * 1000, 1))
+        self._announcer.registered(name, group_sa, elapsed_s)
         self._reconciler.retire(registration.succeeded(group_sa, self._clock.monotonic()))
         self._soon()
 
@@ -189,7 +217,7 @@ class GmdService:
             if registration is None:
                 registration = self._registration(table)
             else:
-                registration.change_servers(table.key_servers, self._retry(), registration.asking in gone, now)
+                registration.change_servers(table.key_servers, self._timing(table), registration.asking in gone, now)
             self._registrations[table.id] = registration
         for removed in before.values():
             self._elapsed_s.pop(removed.group, None)
@@ -202,7 +230,7 @@ class GmdService:
             held = registration.held
             if held is None:
                 continue
-            if not any(held.gcks in entry.identities and not entry.refusals(held) for entry in entries):
+            if not any(entry.stands_for(held.gcks) and not entry.refusals(held) for entry in entries):
                 log.warning("SAs dropped, the configuration allows them no more", group=held.group, gcks=held.gcks)
                 self._reconciler.retire(registration.forget(self._clock.monotonic()))
 
@@ -217,6 +245,7 @@ class GmdService:
 
     def _on_pass(self, done: Pass) -> None:
         self._last_pass = done
+        self._announcer.problems((*done.failures, *map(str, done.refusals)))
 
     async def _watch(self) -> None:
         async for event in self._datapath.events():
@@ -248,7 +277,8 @@ class GmdService:
 
     def _group_of_reqid(self, reqid: int) -> GroupId | None:
         gspd = self._setup.gspd()
-        return next((group for group in self._registrations if gspd.reqid(group) == reqid), None)
+        carried = (table.id for table in self._setup.config.groups if table.flows)
+        return next((group for group in carried if gspd.reqid(group) == reqid), None)
 
     async def _follow_interfaces(self) -> None:
         while True:
@@ -259,7 +289,27 @@ class GmdService:
 
     def _control_server(self, path: Path, group: str | None) -> ControlServer:
         commands = {"status": self._status, "groups": self._groups, "sas": self._sas, "policies": self._policies}
-        return ControlServer(path, commands, group=group)
+        return ControlServer(path, commands, subscriptions={"events": self._events}, group=group)
+
+    def _events(self, arguments: Mapping[str, Any], caller: Caller) -> Subscription:
+        """The subscription `gmctl events`; with `keys` the keys of IEC 61850 SAs, for who may have them."""
+        keys = arguments.get("keys") is True
+        if keys and not self._may_have_keys(caller):
+            log.warning("keys of IEC 61850 SAs refused", uid=caller.uid)
+            raise LocalError(
+                "keys are for root, the daemon's user and the members of keys_group", exit_status=os.EX_NOPERM
+            )
+        if keys:
+            log.info("keys of IEC 61850 SAs are handed on", uid=caller.uid)
+        held = ((each.server, each.held) for each in self._registrations.values() if each.held is not None)
+        return self._announcer.subscribe(held, keys=keys)
+
+    def _may_have_keys(self, caller: Caller) -> bool:
+        group = self._setup.config.gmd.keys_group
+        return caller.owner or (group is not None and group_number(group) in caller.groups)
+
+    def _name_of(self, group: GroupId) -> str | None:
+        return next((table.name for table in self._setup.config.groups if table.id == group), None)
 
     def _instants(self) -> Instants:
         return Instants(self._clock.monotonic(), self._clock.utc())
@@ -282,7 +332,7 @@ class GmdService:
             elapsed_s=self._elapsed_s.get(table.id),
             problems=[
                 *refusals,
-                *role_problems(table.role, registration.serving(instants.now)),
+                *sa_problems(table, registration.serving(instants.now)),
                 *(f"{membership} is not joined: {trouble}" for membership, trouble in troubles if trouble is not None),
             ],
         )
@@ -309,3 +359,21 @@ class GmdService:
     async def _policies(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         actual, tables = await self._datapath.current(), self._setup.config.groups
         return policy_rows(actual, self._setup.gspd(), tables)
+
+
+def _ports(gmd: GmdTable) -> LocalPorts:
+    return LocalPorts(gmd.port, gmd.nat_traversal_port if gmd.nat_traversal else None, gmd.keepalive_s)
+
+
+def _audit(server: str, group: GroupId, refusals: Iterable[GpadRefusal]) -> None:
+    """A line for each thing that the GPAD did not allow (RFC 5374 4.1.3.5)."""
+    for refusal in refusals:
+        log.warning(
+            "refused by the GPAD",
+            group=group,
+            gcks=server,
+            rule=refusal.rule.value,
+            entry=refusal.entry,
+            subject=refusal.subject or None,
+            reason=refusal.reason,
+        )

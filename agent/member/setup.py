@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from netaddr import IPAddress
 
-from agent.config.certificates import key_pair, trust_anchors
+from agent.config.certificates import certificates_of, crls_of, key_pair, trust_anchors, warnings_of
 from agent.config.files import SOCKET_FOLDER_MODE, folder_missing
+from agent.config.gpad import lifetimes
 from agent.config.loader import ConfigErrors, load
 from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop
+from agent.crypto.x509 import RevocationRule
 from agent.errors import ConfigError
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
-from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Suite
-from agent.gdoi.settings import MemberSettings
-from agent.gsa.gpad import GpadEntry
+from agent.gdoi.isakmp.phase1_state import SendCertificates
+from agent.gdoi.isakmp.policy import DEFAULT_SUITES
+from agent.gdoi.retransmit import RetryPolicy
+from agent.gdoi.settings import Keeping, MemberSettings
+from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
+from agent.gsa.gpad import GpadEntry, PeerMethod
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import Identity
+from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES
 from agent.member.joins import Membership, own_addresses
 from agent.wire.endpoint import Endpoint
 
@@ -45,27 +52,56 @@ class ServerSetup:
         """Where it listens."""
         return Endpoint(self.table.address, self.table.port)
 
-    def settings(self, local: Endpoint) -> MemberSettings:
-        """What a MemberEngine is set up with, sending from `local`."""
-        suites = tuple(Suite.parse(str(suite)) for suite in self.table.phase1) or DEFAULT_SUITES
-        return MemberSettings(self.endpoint, local, self.own, suites)
+    def settings(self, local: Endpoint, local_natt: Endpoint | None, keepalive_s: float) -> MemberSettings:
+        """What a MemberEngine is set up with, sending from `local`, and behind a NAT from `local_natt`."""
+        table, tolerances = self.table, self.table.tolerances
+        return MemberSettings(
+            key_server=self.endpoint,
+            local=local,
+            identity=self.own,
+            suites=table.phase1 or DEFAULT_SUITES,
+            lifetime_s=table.phase1_lifetime_s,
+            lifetime_kb=table.phase1_lifetime_kb,
+            idle_s=table.phase1_idle_s,
+            retry=RetryPolicy(retries=table.retransmissions),
+            keeping=Keeping(table.keep_phase1),
+            dpd_idle_s=table.dpd_idle_s or None,
+            aggressive=table.aggressive,
+            aggressive_encrypted=table.aggressive_encrypted,
+            certificates=SendCertificates(table.send_certificates),
+            ecdsa_over_hash=table.ecdsa_over_hash,
+            match_address=table.match_address,
+            initial_contact=table.initial_contact,
+            local_natt=local_natt,
+            key_server_natt_port=table.nat_traversal_port,
+            keepalive_s=keepalive_s,
+            fragmentation=table.fragmentation,
+            fragment_octets=table.fragment_octets,
+            tolerances=Tolerances(
+                tolerances.id_length_octets,
+                SignatureKeyForm(tolerances.signature_key),
+                tolerances.ignore_private_attributes,
+                tolerances.rfc3547,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A whole configuration, ready to run with. `servers` by name."""
+    """A whole configuration, ready to run with. `servers` by name; `warnings`: what is weak about it, for people."""
 
     path: Path
     config: MemberConfig
     servers: Mapping[str, ServerSetup]
+    warnings: tuple[str, ...] = ()
 
     def gspd(self) -> Gspd:
         """The GSPD of the configured groups, with this host's addresses as they are now."""
-        return Gspd([_policy(table) for table in self.config.groups])
+        return Gspd([_policy(table) for table in self.config.groups if table.flows])
 
     def gspd_after_stop(self) -> Gspd:
         """What a clean stop leaves to be blocked."""
-        return Gspd([_policy(table) for table in self.config.groups if table.on_stop is OnStop.BLOCK])
+        return Gspd([_policy(table) for table in self.config.groups if table.flows and table.on_stop is OnStop.BLOCK])
 
     def memberships(self) -> tuple[Membership, ...]:
         """What is to be joined."""
@@ -92,7 +128,24 @@ def prepare(path: Path) -> Setup:
             faults.append(ConfigError(str(path), f"[key_servers[{index}]]", str(error)))
     if faults:
         raise ConfigErrors(f"{path} has faults", faults)
-    return Setup(path, config, MappingProxyType(servers))
+    return Setup(path, config, MappingProxyType(servers), tuple(_warnings(config)))
+
+
+def _warnings(config: MemberConfig) -> Iterator[str]:
+    for index, table in enumerate(config.key_servers):
+        here = f"[key_servers[{index}]]"
+        yield from (f"{here}: {text}" for text in table.phase_one_warnings())
+        if table.certificate is not None and table.private_key is not None:
+            pair = key_pair(table.certificate, table.private_key)
+            yield from (f"{here}.certificate: {text}" for text in warnings_of(pair, datetime.now(UTC)))
+        weak = [str(transform) for transform in table.transforms if transform.deprecated]
+        weak += [name for name in table.rekey.ciphers if KEK_CIPHERS[name].deprecated]
+        weak += [name for name in table.rekey.signatures if REKEY_SIGNATURES[name].deprecated]
+        weak += [str(transform) for transform in table.iec61850_transforms if not transform.authenticates]
+        if weak:
+            yield f"{here}: weak, for old peers only: {', '.join(weak)}"
+        if table.tolerances.rfc3547:
+            yield f"{here}.tolerances: rfc3547 = true takes a peer of an outdated standard"
 
 
 def look_around(setup: Setup) -> None:
@@ -126,26 +179,38 @@ def _is_there(interface: str) -> bool:
 def _gpad_entry(config: MemberConfig, table: KeyServerTable) -> GpadEntry:
     return GpadEntry(
         name=table.name,
-        identities=(table.identity.identity,),
+        identities=(table.identity.pad_id,),
         groups=frozenset(table.groups),
         flows=config.gpad_flows(table),
         transforms=frozenset(table.transforms),
-        max_lifetime_s=table.max_lifetime_s,
+        lifetimes=lifetimes(table.min_lifetime_s, table.max_lifetime_s),
         modes=frozenset(table.modes),
+        methods=frozenset({PeerMethod(table.method.value)}),
+        selectors=table.iec61850,
+        iec61850=frozenset(table.iec61850_transforms),
+        rekey=table.rekey.rules,
     )
 
 
 def _credentials(table: KeyServerTable) -> StaticCredentials:
     if table.psk_file is not None:
-        return StaticCredentials({table.address: PeerKey(table.psk_file.content)})
+        key = PeerKey(table.psk_file.content)
+        return StaticCredentials({table.address: key})
     if table.certificate is None or table.private_key is None or table.trust_anchors is None:
         raise ValueError("neither a pre-shared key nor a certificate")  # the schema sees to it
     own = key_pair(table.certificate, table.private_key)
     kind = own.signer.algorithm.value.partition("-")[0]
     if kind != table.method.value:
         raise ValueError(f'{table.certificate.path} has a key for "{kind}", but method is "{table.method.value}"')
-    certificate = OwnCertificate(own.chain, own.signer)
-    return StaticCredentials(own_certificate=certificate, anchors=trust_anchors(table.trust_anchors))
+    credentials = StaticCredentials(
+        own_certificate=OwnCertificate(own.chain, own.signer),
+        anchors=trust_anchors(table.trust_anchors),
+        known=certificates_of(table.intermediates) if table.intermediates is not None else (),
+        crls=crls_of(table.crls),
+        revocation=RevocationRule(table.revocation),
+    )
+    credentials.trust()  # asked for its error, now and not in the middle of Phase 1
+    return credentials
 
 
 def _policy(table: GroupTable) -> GroupPolicy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +10,13 @@ from agent.config.member import GroupTable
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.gspd import Gspd
 from agent.gsa.identity import GroupId
+from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
-from agent.gsa.sa import DataSA, Direction, GroupSA
+from agent.gsa.sa import DataSA, Direction, GroupSA, RekeySA
 from agent.member.keyservers import KeyServer
 from agent.member.registration import Failure, Registration
 
-__all__ = ["Instants", "group_row", "key_server_row", "policy_rows", "role_problems", "sa_rows"]
+__all__ = ["Instants", "group_row", "key_server_row", "policy_rows", "rekey_row", "sa_problems", "sa_rows"]
 
 
 class Instants:
@@ -28,6 +29,10 @@ class Instants:
     def utc(self, instant: float | None) -> str | None:
         """ISO 8601, to the second."""
         return None if instant is None else _iso(self._utc + timedelta(seconds=instant - self.now))
+
+    def utc_or_now(self, instant: float | None) -> str | None:
+        """The same of what is to come: an instant that has passed is now."""
+        return None if instant is None else self.utc(max(instant, self.now))
 
     def left_s(self, instant: float | None) -> float | None:
         """Seconds from now, never negative."""
@@ -44,7 +49,7 @@ def key_server_row(name: str, server: KeyServer) -> dict[str, Any]:
     return {
         "name": name,
         "endpoint": str(server.setup.endpoint),
-        "identity": str(server.setup.table.identity.identity),
+        "identity": str(server.setup.table.identity.pad_id),
         "method": server.setup.table.method.value,
         "established": phase_one is not None and phase_one.established,
         "since": _iso(phase_one.since) if phase_one is not None else None,
@@ -80,9 +85,31 @@ def group_row(
         "registration_ms": None if elapsed_s is None else round(elapsed_s * 1000, 1),
         "expires_s": instants.left_s(registration.expires()),
         "next_attempt_s": instants.left_s(registration.deadline),
+        "next_attempt": instants.utc_or_now(registration.deadline),
+        "tries": registration.tries,
+        "cause": _cause(registration),
+        "rekey": rekey_row(held.rekey, instants) if held is not None else None,
         "sas": len(registration.serving(instants.now)),
         "failures": [_failure_row(failure, instants) for failure in registration.failures],
         "problems": list(problems),
+    }
+
+
+def _cause(registration: Registration) -> str | None:
+    """Why the group is not served as it should be, in the words of the failure that came last."""
+    return f"{registration.failures[-1].server}: {registration.failures[-1].text}" if registration.failures else None
+
+
+def rekey_row(rekey: RekeySA | None, instants: Instants) -> dict[str, Any] | None:
+    """The Rekey SA that came with a registration, without its key."""
+    if rekey is None:
+        return None
+    return {
+        "spi": f"0x{rekey.spi.hex()}",
+        "cipher": rekey.key_algorithm,
+        "signature": str(rekey.signature),
+        "destination": str(rekey.destination),
+        "expires_s": instants.left_s(rekey.expires),
     }
 
 
@@ -94,8 +121,15 @@ def _state(registration: Registration, now: float, installed: bool) -> str:
     return "waiting"
 
 
-def role_problems(role: Role, sas: Collection[DataSA]) -> list[str]:
-    """What the role of this member asks for and the directions of its SAs do not give."""
+def sa_problems(table: GroupTable, serving: Iterable[DataSA | Iec61850SA]) -> list[str]:
+    """What the group's configuration and the SAs given do not agree on."""
+    sas = [sa for sa in serving if isinstance(sa, DataSA)]
+    if sas and not table.flows:
+        return ["SAs of IPsec were given and are not installed, as the group has no traffic: name it, if there is any"]
+    return _role_problems(table.role, sas)
+
+
+def _role_problems(role: Role, sas: Sequence[DataSA]) -> list[str]:
     uses = (
         ("send", role.sends, Direction.RECEIVER_ONLY),
         ("receive", role.receives, Direction.SENDER_ONLY),
@@ -110,7 +144,7 @@ def role_problems(role: Role, sas: Collection[DataSA]) -> list[str]:
 def _failure_row(failure: Failure, instants: Instants) -> dict[str, Any]:
     return {
         "key_server": failure.server,
-        "cause": failure.cause,
+        "cause": failure.cause.value,
         "text": failure.text,
         "at": instants.utc(failure.at),
     }
@@ -120,7 +154,8 @@ def sa_rows(
     actual: Databases, gspd: Gspd, tables: Iterable[GroupTable], held: Mapping[GroupId, GroupSA], instants: Instants
 ) -> list[dict[str, Any]]:
     """The group SAs in the data path, with their counters."""
-    groups = {gspd.reqid(table.id): table for table in tables}
+    tables = list(tables)
+    groups = {gspd.reqid(table.id): table for table in tables if table.flows}
     pinned = {
         (entry.template.reqid, entry.template.spi)
         for entry in actual.spd
@@ -132,7 +167,33 @@ def sa_rows(
         table = groups.get(entry.reqid)
         sa = known.get((table.id, entry.spi, entry.destination)) if table is not None else None
         rows.append(_sa_row(entry, table, sa, instants, sending=(entry.reqid, entry.spi) in pinned))
+    rows.extend(
+        _iec61850_row(table, iec, instants)
+        for table in tables
+        for iec in (held[table.id].iec61850 if table.id in held else ())
+    )
     return rows
+
+
+def _iec61850_row(table: GroupTable, sa: Iec61850SA, instants: Instants) -> dict[str, Any]:
+    """An SA that an application uses, and no kernel: it has neither addresses nor counters."""
+    return {
+        "group": str(table.id),
+        "name": table.name,
+        "spi": f"0x{sa.spi:08x}",
+        "protocol": "iec61850",
+        "mode": None,
+        "source": None,
+        "destination": None,
+        "flow": str(sa.selector),
+        "transform": str(sa.transform),
+        "direction": None,
+        "sending": None,
+        "replay_window": None,
+        "remaining_s": instants.left_s(sa.expires),
+        "packets": None,
+        "octets": None,
+    }
 
 
 def _sa_row(
@@ -161,7 +222,7 @@ def _sa_row(
 def policy_rows(actual: Databases, gspd: Gspd, tables: Iterable[GroupTable]) -> list[dict[str, Any]]:
     """The group policies in the data path, in the order in which they are looked up."""
     tables = list(tables)
-    groups = {gspd.reqid(table.id): table for table in tables}
+    groups = {gspd.reqid(table.id): table for table in tables if table.flows}
     ordered = sorted(actual.spd, key=lambda entry: (entry.direction.value, entry.priority, str(entry.flow)))
     return [_policy_row(entry, _owner(entry, groups, tables)) for entry in ordered]
 

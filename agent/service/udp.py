@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 
 from netaddr import IPAddress
@@ -21,7 +22,7 @@ from agent.errors import LocalError
 from agent.logs import RateLimit, get_logger
 from agent.wire.endpoint import Datagram, Endpoint
 
-__all__ = ["DatagramPort", "Receiver"]
+__all__ = ["DatagramPort", "PortSet", "Receiver"]
 
 Receiver = Callable[[bytes, Endpoint, Endpoint], None]
 """What is called with a datagram, the peer's endpoint and the local one."""
@@ -29,6 +30,8 @@ Receiver = Callable[[bytes, Endpoint, Endpoint], None]
 _MAX_DATAGRAM: Final = 65535
 _PER_WAKE: Final = 64
 """Datagrams taken in one turn of the loop, so that a flood leaves time for everything else."""
+_CACHED: Final = 1024
+"""Addresses kept in their other forms: a registration is ten datagrams between the same two."""
 _IP_PKTINFO: Final = 8  # linux/in.h; the socket module has no name for it
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("=16sI"))
 
@@ -106,7 +109,9 @@ class DatagramPort:
         loop = asyncio.get_running_loop()
         for version, pairs in self._sockets.items():
             for bound, _ in pairs:
-                loop.add_reader(bound, self._drain, bound, _FAMILIES[version], receiver)
+                address, port = bound.getsockname()[:2]
+                here = Endpoint(IPAddress(address), port)
+                loop.add_reader(bound, self._drain, bound, here, _FAMILIES[version], receiver)
 
     def send(self, datagram: Datagram) -> None:
         """Send without waiting, from `datagram.source` where it is specific. What the kernel refuses is counted."""
@@ -121,7 +126,7 @@ class DatagramPort:
             fields = (0, source.packed, bytes(4)) if source.version == 4 else (source.packed, 0)
             ancillary.append((family.level, family.message, family.layout.pack(*fields)))
         try:
-            sender.sendmsg([datagram.payload], ancillary, 0, (str(datagram.to.address), datagram.to.port))
+            sender.sendmsg([datagram.payload], ancillary, 0, (_host(datagram.to.address), datagram.to.port))
         except OSError as error:
             self._refused(datagram, os.strerror(error.errno or 0))
 
@@ -146,7 +151,7 @@ class DatagramPort:
         if held is not None:
             log.warning("datagram not sent", peer=datagram.to, reason=reason, repeated=held or None)
 
-    def _drain(self, bound: socket.socket, family: _Family, receiver: Receiver) -> None:
+    def _drain(self, bound: socket.socket, here: Endpoint, family: _Family, receiver: Receiver) -> None:
         for _ in range(_PER_WAKE):
             try:
                 payload, ancillary, _flags, name = bound.recvmsg(_MAX_DATAGRAM, _ANCILLARY)
@@ -156,17 +161,66 @@ class DatagramPort:
                 # An ICMP error of an earlier datagram surfaces here; the engine's retransmission deals with it.
                 log.debug("socket error", reason=os.strerror(error.errno or 0))
                 return
-            here = bound.getsockname()
-            local = _local_address(family, ancillary) or IPAddress(here[0])
-            receiver(payload, Endpoint(IPAddress(name[0].partition("%")[0]), name[1]), Endpoint(local, here[1]))
+            local = _local_address(family, ancillary) or here.address
+            to = here if local == here.address else Endpoint(local, here.port)
+            receiver(payload, _endpoint(name[0], name[1]), to)
+
+
+class PortSet:
+    """Several UDP ports of one engine as one, such as 848 and, behind a NAT, 4500 (RFC 3947 4).
+
+    A datagram goes out from the port that its source names; the first is for those that name none of these.
+    """
+
+    def __init__(self, ports: Sequence[DatagramPort]) -> None:
+        self._ports: Final = tuple(ports)
+        self._by_number = {endpoint.port: port for port in self._ports for endpoint in port.endpoints}
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints as bound, port after port."""
+        return [endpoint for port in self._ports for endpoint in port.endpoints]
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that could not be sent."""
+        return sum(port.dropped for port in self._ports)
+
+    def start(self, receiver: Receiver) -> None:
+        """Hand every datagram that comes to `receiver`, in the running loop, until `close`."""
+        for port in self._ports:
+            port.start(receiver)
+
+    def send(self, datagram: Datagram) -> None:
+        """Send without waiting, from the port that the datagram's source names."""
+        self._by_number.get(datagram.source.port, self._ports[0]).send(datagram)
+
+    def close(self) -> None:
+        """Close all; safe to call twice."""
+        for port in self._ports:
+            port.close()
 
 
 def _local_address(family: _Family, ancillary: Iterable[tuple[int, int, bytes]]) -> IPAddress | None:
     for level, kind, data in ancillary:
         if (level, kind) == (family.level, family.message) and len(data) >= family.layout.size:
-            octets = family.layout.unpack_from(data)[family.address_field]
-            return IPAddress(int.from_bytes(octets), family.version)
+            return _address(family.layout.unpack_from(data)[family.address_field], family.version)
     return None
+
+
+@lru_cache(maxsize=_CACHED)
+def _address(octets: bytes, version: Literal[4, 6]) -> IPAddress:
+    return IPAddress(int.from_bytes(octets), version)
+
+
+@lru_cache(maxsize=_CACHED)
+def _endpoint(host: str, port: int) -> Endpoint:
+    return Endpoint(IPAddress(host.partition("%")[0]), port)
+
+
+@lru_cache(maxsize=_CACHED)
+def _host(address: IPAddress) -> str:
+    return str(address)
 
 
 _NEXT_STEPS: Final[dict[int, tuple[str, int]]] = {

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 
+from scripts.lib import iproute2
 from scripts.lib.kernels import KERNELS, TREE, KernelUnavailable, obtain
 
 __all__ = ["Counts", "Part", "Running", "main", "parts_for"]
@@ -140,6 +141,7 @@ def parts_for(kernels: Sequence[str], *, quick: bool) -> list[Part]:
     ]
     if (TREE / "scripts/conformance").exists():
         host.append(Part("conformance table", (python, "-m", "scripts.lib.conformance", "--check")))
+    host.append(Part("coverage of XFRM", (python, "-m", "scripts.lib.coverage", "--check")))
     if quick:
         return host
     on_kernels = [
@@ -208,7 +210,10 @@ def _report(one: Running, counts: Counts) -> None:
 
 
 def _fetch(kernels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Have the kernels on this machine before the parts that boot them start: those to be had, and those not."""
+    """Have the kernels and iproute2 on this machine before the parts that need them start: what is had, and what not.
+
+    Only kernels count as had: what is missing beside them fails by name.
+    """
     had, missing = [], []
     for name in kernels:
         try:
@@ -217,6 +222,12 @@ def _fetch(kernels: Sequence[str]) -> tuple[list[str], list[str]]:
         except KernelUnavailable as error:
             click.echo(f"FAILED: {error}")
             missing.append(name)
+    try:
+        command = iproute2.obtain()
+        click.echo(f"iproute2: {command.version[0]}.{command.version[1]}")
+    except iproute2.IpCommandUnavailable as error:
+        click.echo(f"FAILED: {error}")
+        missing.append("iproute2")
     return had, missing
 
 

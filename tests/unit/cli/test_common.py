@@ -85,7 +85,7 @@ def test_a_reply_asks_without_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
     assert asked == [(Path("x.sock"), "groups", {"group": 7})]
 
 
-def faulty(path: Path) -> object:
+def faulty(path: Path) -> tuple[str, ...]:
     raise ConfigErrors("x", [ConfigError(str(path), "[gmd].port", "a whole number", exit_status=os.EX_CONFIG)])
 
 
@@ -100,8 +100,16 @@ def test_check_prints_faults_as_json_with_the_status_of_a_start(capsys: pytest.C
 
 @pytest.mark.parametrize(("as_json", "says"), [(False, "f: valid"), (True, '"valid": true')])
 def test_check_of_a_right_file(capsys: pytest.CaptureFixture[str], as_json: bool, says: str) -> None:
-    check_configuration(Path("f"), lambda path: path, as_json=as_json)
+    check_configuration(Path("f"), lambda _: (), as_json=as_json)
     assert says in capsys.readouterr().out
+
+
+def test_what_is_weak_is_told_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    check_configuration(Path("f"), lambda _: ("phase1: weak",), as_json=False)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("f: valid\n", "f: warning: phase1: weak\n")
+    check_configuration(Path("f"), lambda _: ("phase1: weak",), as_json=True)
+    assert json.loads(capsys.readouterr().out)["result"]["warnings"] == ["phase1: weak"]
 
 
 def failing(error: BaseException) -> click.Group:
@@ -133,7 +141,7 @@ def test_errors_leave_with_one_line_and_their_status(
 
 
 def test_what_the_host_lacks_is_a_fault_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    def load(_: Path) -> None:
+    def load(_: Path) -> tuple[str, ...]:
         raise LocalError("no ESP: load esp4", exit_status=os.EX_UNAVAILABLE)
 
     with pytest.raises(SystemExit) as left:
@@ -144,4 +152,5 @@ def test_what_the_host_lacks_is_a_fault_in_json_too(capsys: pytest.CaptureFixtur
         "file": "gmd.toml",
         "valid": False,
         "faults": [{"file": "", "key": "", "message": "no ESP: load esp4"}],
+        "warnings": [],
     }

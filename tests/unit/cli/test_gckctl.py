@@ -65,6 +65,22 @@ MEMBERS = [
     }
 ]
 
+AUDIT = [
+    {
+        "at": "2026-03-01T00:00:00Z",
+        "event": "registered",
+        "group": "1234",
+        "member": "sender",
+        "identity": "fqdn:sender.example",
+        "address": "192.0.2.10",
+        "role": "sender",
+        "spis": ["0x0a0b0c0d", "0x0a0b0c0e"],
+        "sids": [7],
+        "reason": None,
+    }
+]
+ASKED: list[Mapping[str, Any]] = []
+
 
 @pytest.fixture
 def socket(tmp_path: Path) -> Iterator[Path]:
@@ -78,8 +94,13 @@ def socket(tmp_path: Path) -> Iterator[Path]:
 
         return command
 
+    async def audit(arguments: Mapping[str, Any]) -> Any:
+        ASKED.append(arguments)
+        return AUDIT
+
     async def serve() -> None:
-        commands = {"status": answer(STATUS), "groups": answer(GROUPS), "members": answer(MEMBERS)}
+        answers = {"status": STATUS, "groups": GROUPS, "members": MEMBERS}
+        commands = {**{name: answer(value) for name, value in answers.items()}, "audit": audit}
         server = ControlServer(path, commands)
         await server.start()
         started.set()
@@ -122,7 +143,19 @@ def test_members(socket: Path) -> None:
     assert row.split()[:5] == ["1234", "video", "sender", "fqdn:sender.example", "sender"]
 
 
-@pytest.mark.parametrize(("command", "value"), [("status", STATUS), ("groups", GROUPS), ("members", MEMBERS)])
+def test_audit(socket: Path) -> None:
+    asked = ("--group", "1234", "--member", "sender", "--since", "2026-01-01", "--limit", "5")
+    _, row = ask("audit", *asked, "--socket", str(socket)).splitlines()
+    assert row.split()[1:4] == ["registered", "1234", "sender"]
+    assert "0x0a0b0c0d, 0x0a0b0c0e" in row
+    assert ASKED[-1] == {"group": "1234", "member": "sender", "since": "2026-01-01", "limit": 5}
+    ask("audit", "--socket", str(socket))
+    assert ASKED[-1] == {"limit": 100}
+
+
+@pytest.mark.parametrize(
+    ("command", "value"), [("status", STATUS), ("groups", GROUPS), ("members", MEMBERS), ("audit", AUDIT)]
+)
 def test_json_is_the_daemons_answer(socket: Path, command: str, value: Any) -> None:
     assert json.loads(ask(command, "--json", "--socket", str(socket))) == {"version": 1, "result": value}
 

@@ -2,13 +2,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner
 
-from agent.cli import common
+from agent.cli import common, gmctl
 from agent.cli.gmctl import commands
 from agent.errors import LocalError
 from tests.unit.member.support import configuration, group_table
@@ -28,6 +29,7 @@ GROUP = {
     "registration_ms": None,
     "expires_s": None,
     "next_attempt_s": 12.0,
+    "tries": 3,
     "sas": 0,
     "failures": [
         {
@@ -155,6 +157,40 @@ def test_check_says_valid_and_names_faults(tmp_path: Path) -> None:
     result = CliRunner().invoke(commands, ["check", str(path), "--json"])
     assert result.exit_code == os.EX_CONFIG
     assert "[groups[0]].id" in result.output
+
+
+EVENTS = [
+    {
+        "event": "registered",
+        "at": "2026-01-01T00:00:00Z",
+        "group": "1234",
+        "sas": [{"spi": "0x00000100", "flow": "f"}, {"spi": "0x00000101"}],
+        "iec61850": [],
+        "rekey": None,
+    },
+    {"event": "phase1-failed", "at": "2026-01-01T00:00:01Z", "key_server": "ks1", "text": "wrong key?\nno"},
+]
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_events_are_a_line_each(monkeypatch: pytest.MonkeyPatch, keys: bool) -> None:
+    asked: list[object] = []
+
+    def followed(_path: Path, command: str, arguments: object) -> Iterator[Any]:
+        asked.append((command, arguments))
+        yield from EVENTS
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gmctl, "follow", followed)
+    option = ("--keys",) if keys else ()
+    assert run("events", *option).splitlines() == [
+        "2026-01-01T00:00:00Z registered group=1234 sas=0x00000100,0x00000101",
+        '2026-01-01T00:00:01Z phase1-failed key_server=ks1 text="wrong key?\\\\nno"',
+    ]
+    assert [json.loads(line) for line in run("events", "--json", *option).splitlines()] == [
+        {"version": 1, "event": event} for event in EVENTS
+    ]
+    assert asked == [("events", {"keys": True} if keys else None)] * 2
 
 
 class FakeKernel:

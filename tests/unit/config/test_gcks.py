@@ -94,7 +94,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
         "[groups[0].teks[0]].transform",
         "[groups[0].teks[0]].lifetime_s",
     } <= found.keys()
-    assert "sender, sender" in found["[groups[0].members[1]].name"]
+    assert "members sender, got receiver" in found["[groups[0].members[1]].name"]
 
 
 def test_a_member_of_a_group_is_listed_once_and_defined(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import agent.config
 from agent.config.loader import ConfigErrors, load
 from agent.config.member import AuthenticationMethod, MemberConfig, OnStop
 from agent.gsa.flow import Flow
+from agent.gsa.flow_rule import FlowRule
 from agent.gsa.role import Role
 from agent.logs import LogFormat
 
@@ -81,7 +82,7 @@ def test_what_is_left_out_has_its_default(write: Writer) -> None:
 def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
     text = SMALL.replace("transforms =", 'flows = [{ destination = "239.1.0.0/16" }]\ntransforms =')
     config = load(write(text), MemberConfig)
-    assert config.gpad_flows(config.key_servers[0]) == (Flow.parse("239.1.0.0/16"),)
+    assert config.gpad_flows(config.key_servers[0]) == (FlowRule.parse(["239.1.0.0/16"]),)
 
 
 @pytest.mark.parametrize(

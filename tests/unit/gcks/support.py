@@ -10,6 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
 from agent.gcks.policy import GroupPolicy, TekPolicy
 from agent.gcks.schedule import Renewal
 from agent.gsa.algorithms import Transform
@@ -78,6 +83,26 @@ def video_group(*teks: TekPolicy) -> GroupPolicy:
     return GroupPolicy(GroupId.of_number(1234), "video", teks or (tek_policy(),), members)
 
 
+def certificate(common_name: str, *, unit: str | None = None, names: Sequence[x509.GeneralName] = ()) -> bytes:
+    """The DER of a certificate that somebody has verified: its own issuer, as nothing asks who signed it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Plant")]
+    if unit is not None:
+        subject.append(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit))
+    subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+    builder = x509.CertificateBuilder(
+        issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Plant CA")]),
+        subject_name=x509.Name(subject),
+        public_key=key.public_key(),
+        serial_number=7,
+        not_valid_before=datetime(2026, 1, 1, tzinfo=UTC),
+        not_valid_after=datetime(2036, 1, 1, tzinfo=UTC),
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
 def free_port(family: int = socket.AF_INET) -> int:
     """A UDP port that no address of the family uses; with AF_INET6 none of IPv4 either."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -134,6 +159,7 @@ psk_file = "{member}.psk"
 [gckd]
 listen = {json.dumps(listen)}
 port = {port}
+nat_traversal = false
 control_socket = "gckd.sock"
 store = "gckd.db"
 [identity]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.gcks.database import Database, Grant, SidsExhausted, StoreError, Superseded
+from agent.gcks.database import Database, StoreError
 from agent.gcks.tek import Tek, make_tek
 from agent.gsa.identity import GroupId
-from tests.unit.gcks.support import FakeEntropy, name, tek_policy
+from tests.unit.gcks.support import FakeEntropy, tek_policy
 
 GROUP = GroupId.of_number(1234)
 POLICY = tek_policy()
@@ -28,10 +25,6 @@ def path(tmp_path: Path) -> Path:
 
 def a_tek(now: float = 0.0, *, latest: Tek | None = None, seed: int = 0) -> Tek:
     return make_tek(GROUP, POLICY, latest, now=now, entropy=FakeEntropy(seed), used=set())
-
-
-def a_grant(*teks: Tek, who: str = "sender.example", at: float = 10.0) -> Grant:
-    return Grant(GROUP, name(who), "192.0.2.7", "sender", tuple(tek.spi for tek in teks), at, 3600.0)
 
 
 def test_teks_come_back_as_they_were(path: Path) -> None:
@@ -59,74 +52,13 @@ def test_an_spi_is_never_used_twice_even_after_its_tek_is_gone(path: Path) -> No
     database.close()
 
 
-@pytest.mark.requirement("GDOI-3.5-06", "CTR-3-01", "CTR-4-02", "CTR-4-03", "5374:CTR-4-01")
-def test_sids_count_up_from_zero_and_never_repeat_over_a_reopening(path: Path) -> None:
-    database = Database(path)
-    tek = a_tek()
-    database.add_teks([tek])
-    assert database.grant(a_grant(tek), sids=1, sid_limit=256) == (0,)
-    assert database.grant(a_grant(tek, who="other.example"), sids=3, sid_limit=256) == (1, 2, 3)
-    database.close()
-    again = Database(path)
-    assert again.grant(a_grant(tek), sids=1, sid_limit=256) == (4,), "the same member gets a fresh one for every PULL"
-    assert again.sids_given(GROUP) == 5
-    again.close()
-
-
-@pytest.mark.requirement("CTR-4-05", "5374:CTR-4-02")
-def test_exhausted_sids_change_nothing(path: Path) -> None:
-    database = Database(path)
-    tek = a_tek()
-    database.add_teks([tek])
-    database.grant(a_grant(tek), sids=3, sid_limit=4)
-    with pytest.raises(SidsExhausted):
-        database.grant(a_grant(tek, who="late.example"), sids=2, sid_limit=4)
-    assert database.sids_given(GROUP) == 3
-    assert [registration.identity for registration in database.registrations()] == [name("sender.example")]
-    database.close()
-
-
-@pytest.mark.requirement("GDOI-3.5-07", "CTR-4-08", "5374:CTR-4-04")
-def test_replacing_the_teks_starts_the_sids_anew_and_an_offer_of_the_old_ones_is_void(path: Path) -> None:
-    database = Database(path)
-    old, new = a_tek(), a_tek(seed=100)
-    database.add_teks([old])
-    database.grant(a_grant(old), sids=4, sid_limit=4)
-    database.replace_teks(GROUP, [new])
-    with pytest.raises(Superseded):
-        database.grant(a_grant(old), sids=1, sid_limit=4)
-    assert database.grant(a_grant(new), sids=1, sid_limit=4) == (0,)
-    assert database.teks() == [new]
-    assert database.spis() == {old.spi, new.spi}
-    database.close()
-
-
-def test_registrations_and_audit(path: Path) -> None:
-    database = Database(path)
-    tek = a_tek()
-    database.add_teks([tek])
-    database.grant(a_grant(tek, at=10.0), sids=1, sid_limit=256)
-    database.grant(a_grant(tek, at=20.0), sids=0, sid_limit=256)
-    (registration,) = database.registrations()
-    assert (registration.first_utc, registration.last_utc, registration.times) == (10.0, 20.0, 2)
-    assert (registration.address, registration.role) == ("192.0.2.7", "sender")
-    latest, first = database.audit(5)
-    assert latest[0] == 20.0
-    assert latest[2] == ()
-    assert first[1].spis == (tek.spi,)
-    assert first[2] == (0,)
-    database.forget(spis_before_utc=0, audit_before_utc=15.0)
-    assert [row[0] for row in database.audit(5)] == [20.0]
-    database.close()
-
-
 def test_forget_keeps_the_spis_of_teks_that_are_held(path: Path) -> None:
     database = Database(path)
     first = a_tek()
     second = a_tek(10.0, latest=first, seed=100)
     database.add_teks([first, second])
     database.end_teks([first.spi])
-    database.forget(spis_before_utc=1e9, audit_before_utc=0)
+    database.forget_spis(1e9)
     assert database.spis() == {second.spi}
     database.close()
 
@@ -205,34 +137,30 @@ def test_a_deleted_key_is_nowhere_in_the_folder(path: Path) -> None:
     database.close()
 
 
-_CRASH = """
-import os, signal, sys
-from pathlib import Path
-from agent.gcks.database import Database
-from tests.unit.gcks.test_database import a_grant, a_tek
-database = Database(Path(sys.argv[1]))
-tek = a_tek()
-database.add_teks([tek])
-print(*database.grant(a_grant(tek), sids=2, sid_limit=256), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)  # committed; the answer to the member never leaves
-"""
-
-
-def test_killed_between_commit_and_answer_nothing_is_used_again(path: Path) -> None:
-    killed = subprocess.run(  # the text above, run by this interpreter
-        [sys.executable, "-c", _CRASH, str(path)],
-        stdout=subprocess.PIPE,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert killed.stdout == b"0 1\n"
+def test_of_a_batch_one_may_fail_alone(path: Path) -> None:
     database = Database(path)
-    tek = a_tek()
-    assert database.teks() == [tek]
-    assert database.spis() == {tek.spi}
-    assert [registration.times for registration in database.registrations()] == [1]
-    assert database.grant(a_grant(tek), sids=1, sid_limit=256) == (2,)
-    with pytest.raises(StoreError):
-        database.add_teks([replace(tek, generation=2)])
+    first, second = a_tek(), a_tek(seed=100)
+    with database.batch():
+        database.add_teks([first])
+        with pytest.raises(StoreError):
+            database.add_teks([replace(first, generation=2)])
+        database.add_teks([replace(second, generation=2)])
+    database.close()
+    again = Database(path)
+    assert again.spis() == {first.spi, second.spi}
+    again.close()
+
+
+def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
+    database = Database(path)
+
+    def broken() -> None:
+        with database.batch():
+            database.add_teks([a_tek()])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken()
+    assert database.spis() == set()
+    database.add_teks([a_tek()])
     database.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.gcks import grants
 from agent.gcks.database import Database, StoreError
 from agent.gcks.keeper import TekKeeper
 from agent.gcks.policy import GroupPolicy
@@ -208,7 +209,7 @@ def test_replace_gives_out_nothing_old_and_starts_the_sids_anew(host: Host) -> N
         assert offered(keeper) == [new], "a second request that ran out with the first one replaces nothing"
         assert new.spi != old.spi
         assert new.span.activates == host.clock.now
-        assert await store.run(Database.sids_given, VIDEO) == 0
+        assert await store.run(grants.sid_counter, VIDEO) == 0
         assert old.cipher_key.reveal() == bytes(20)
 
     host.run(body)

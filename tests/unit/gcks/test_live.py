@@ -23,6 +23,7 @@ from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.gpad import Gpad, GpadEntry
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.pad import PadId
 from agent.gsa.sa import DataSA, Direction, GroupSA
 from agent.secret import Secret
 from agent.service.pump import Pump
@@ -112,7 +113,7 @@ class Member:
 def gpad(*flows: str, identity: Identity = KEY_SERVER) -> Gpad:
     transforms = frozenset(map(Transform.parse, ("aes-gcm-16-128", "aes-cbc-128+hmac-sha2-256")))
     groups = frozenset({VIDEO, TELEMETRY, GroupId.of_number(9)})
-    return Gpad((GpadEntry("ks1", (identity,), groups, tuple(map(Flow.parse, flows)), transforms),))
+    return Gpad((GpadEntry("ks1", (PadId.of(identity),), groups, tuple(map(Flow.parse, flows)), transforms),))
 
 
 PERMISSIVE = gpad("239.1.1.0/24", "ff3e::8000:0/112")

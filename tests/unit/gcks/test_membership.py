@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from agent.gcks.membership import MOST_SIDS, Denied, authorize, data_sas, direction, sid_count, sid_limit
+from agent.gcks.certified import CertificateRule
+from agent.gcks.membership import MOST_SIDS, Denied, authorize, data_sas, direction, sid_count
 from agent.gcks.policy import GroupPolicy
 from agent.gcks.tek import make_tek
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import Direction
-from tests.unit.gcks.support import FakeEntropy, name, tek_policy, video_group
+from tests.unit.gcks.support import FakeEntropy, certificate, name, tek_policy, video_group
 
 VIDEO = GroupId.of_number(1234)
 
@@ -67,4 +70,24 @@ def test_sids() -> None:
     assert sid_count(counter, Role.BOTH, 60_000) == MOST_SIDS
     assert sid_count(counter, Role.RECEIVER, 7) == 1
     assert sid_count(cbc, Role.SENDER, 5) == 0
-    assert sid_limit() == 65536
+    narrow = replace(counter, sender_id_bits=8)
+    assert sid_count(narrow, Role.SENDER, 256) == 16, "no member empties a small space at once"
+
+
+def test_a_listed_member_has_the_role_that_is_listed_whatever_its_certificate_says() -> None:
+    rules = (CertificateRule(Role.SENDER, (("OU", "relays"),)), CertificateRule(Role.RECEIVER, (("O", "Plant"),)))
+    groups = {VIDEO: replace(video_group(), rules=rules)}
+    relay, other = certificate("relay7.example", unit="relays"), certificate("pump7.example", unit="pumps")
+    assert authorize(groups, VIDEO, name("receiver.example"), relay) is Role.RECEIVER
+    assert authorize(groups, VIDEO, name("relay7.example"), relay) is Role.SENDER, "the first rule that matches"
+    assert authorize(groups, VIDEO, name("pump7.example"), other) is Role.RECEIVER
+    assert isinstance(authorize(groups, VIDEO, name("pump7.example"), b"no certificate"), Denied)
+    assert isinstance(authorize(groups, VIDEO, name("pump7.example")), Denied)
+
+
+def test_a_rule_lets_in_nobody_knows_how_many_senders() -> None:
+    policy = video_group()
+    assert policy.single_sender(policy.teks[0])
+    open_to_senders = replace(policy, rules=(CertificateRule(Role.SENDER, (("OU", "relays"),)),))
+    assert not open_to_senders.single_sender(policy.teks[0])
+    assert replace(policy, rules=(CertificateRule(Role.RECEIVER, (("OU", "relays"),)),)).single_sender(policy.teks[0])

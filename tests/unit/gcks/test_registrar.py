@@ -11,16 +11,24 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from agent.gcks.database import Database, StoreError
+from agent.gcks import audit, grants
+from agent.gcks.audit import AuditEvent
+from agent.gcks.certified import CertificateRule
+from agent.gcks.database import StoreError
 from agent.gcks.keeper import TekKeeper
-from agent.gcks.policy import GroupPolicy
+from agent.gcks.kek import KekPolicy
+from agent.gcks.kek_keeper import KekKeeper
+from agent.gcks.policy import GroupPolicy, IecPolicy
 from agent.gcks.registrar import Registrar
+from agent.gcks.schedule import Renewal
 from agent.gcks.store import Store
+from agent.gcks.trail import Trail
 from agent.gdoi.events import (
     Dropped,
     KeyServerEvent,
     MemberRefused,
     MemberRegistered,
+    PeerMoved,
     PeerSaid,
     PhaseOneClosed,
     PhaseOneEstablished,
@@ -32,10 +40,13 @@ from agent.gdoi.failures import FailureCause
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.settings import Refusal
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.iec61850 import IecTransform
+from agent.gsa.oid import OidSelector
+from agent.gsa.rekey import REKEY_SIGNATURES
 from agent.gsa.role import Role
 from agent.gsa.sa import Direction
 from agent.wire.endpoint import Endpoint
-from tests.unit.gcks.support import FakeClock, FakeEntropy, name, tek_policy, video_group
+from tests.unit.gcks.support import FakeClock, FakeEntropy, certificate, name, tek_policy, video_group
 
 VIDEO = GroupId.of_number(1234)
 PEER = Endpoint(IPAddress("192.0.2.10"), 50_848)
@@ -73,10 +84,14 @@ class Desk:
         self.turns = self.changes = 0
         self.work: list[Awaitable[None]] = []
         self.group = group
+        self.keks = KekKeeper(store, clock, FakeEntropy(1))
+        self.trail = Trail(store, clock, self.work.append)
         self.registrar = Registrar(
             self.engine,
             self.keeper,
+            self.keks,
             store,
+            self.trail,
             clock,
             spawn=self.work.append,
             turn=self._turn,
@@ -111,6 +126,7 @@ def run(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[None]]], None]:
             try:
                 desk = Desk(store, FakeClock(), group or video_group())
                 await desk.keeper.start({VIDEO: desk.group})
+                await desk.keks.start({VIDEO: desk.group})
                 await body(desk)
             finally:
                 await store.close()
@@ -154,8 +170,8 @@ def test_message_1_alone_changes_nothing_in_the_store(run: Run) -> None:
     async def body(desk: Desk) -> None:
         for request in range(5):
             await desk.say(PullRequested(request, SENDER, VIDEO, PEER))
-        assert await desk.store.run(Database.sids_given, VIDEO) == 0
-        assert await desk.store.run(Database.registrations) == []
+        assert await desk.store.run(grants.sid_counter, VIDEO) == 0
+        assert await desk.store.run(grants.registrations) == []
 
     run(body)
 
@@ -178,7 +194,7 @@ def test_strangers_and_unknown_groups_are_refused_with_the_cause_in_the_log(
         await desk.say(PullRequested(2, SENDER, GroupId.of_number(9), PEER))
         assert desk.engine.refused == {1: Refusal.NOT_A_MEMBER, 2: Refusal.UNKNOWN_GROUP}
         assert desk.engine.offers == {}
-        texts = [refused.text for refused in desk.registrar.refusals]
+        texts = [refused.text for refused in desk.trail.refusals]
         assert texts == [
             "not a member of group 1234; add the identity to the group's members, if it is to be one",
             "unknown group 9; check the group's id here and on the member",
@@ -206,7 +222,7 @@ def test_refusals_that_a_member_repeats_are_counted_but_told_seldom(run: Run, ca
         assert desk.registrar.counts["refused"] == 100
         messages = [record.message for record in warned(caplog)]
         assert messages == ["registration refused", "member refused what it was offered"]
-        assert len(desk.registrar.refusals) == 2
+        assert len(desk.trail.refusals) == 2
         await desk.say(PullRequested(50, SENDER, GroupId.of_number(9), PEER))
         assert len(warned(caplog)) == 3, "another cause is told"
         desk.clock.advance(10.0)
@@ -266,7 +282,7 @@ def test_a_store_that_fails_gives_out_nothing(run: Run, monkeypatch: pytest.Monk
 
         await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
         with monkeypatch.context() as patch:
-            patch.setattr(desk.store, "run", full)
+            patch.setattr(Store, "grant", full)
             await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
         assert desk.engine.delivered == {}
         assert desk.engine.refused == {1: Refusal.NO_POLICY}
@@ -276,19 +292,51 @@ def test_a_store_that_fails_gives_out_nothing(run: Run, monkeypatch: pytest.Monk
 
 
 @pytest.mark.requirement("GDOI-3.5-07", "CTR-4-05")
-def test_exhausted_sids_replace_the_teks_and_the_next_pull_gets_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_sids_replace_the_teks_and_the_next_pull_gets_them(run: Run) -> None:
     async def body(desk: Desk) -> None:
-        monkeypatch.setattr("agent.gcks.registrar.sid_limit", lambda: 2)
-        for request in (1, 2, 3):
-            await desk.pull(request)
-        assert desk.engine.delivered == {1: (0,), 2: (1,)}
-        assert desk.engine.refused == {3: Refusal.NO_POLICY}
+        for request in range(16):
+            await desk.pull(request, sids=16)
+        assert desk.engine.offers[0].sender_id_bits == 8
+        assert sorted(sid for sids in desk.engine.delivered.values() for sid in sids) == list(range(256))
+        await desk.pull(16)
+        assert desk.engine.refused == {16: Refusal.NO_POLICY}
         assert desk.changes == 1
-        await desk.pull(4)
-        assert desk.engine.delivered[4] == (0,)
-        assert desk.engine.offers[4].data[0].spi != desk.engine.offers[3].data[0].spi
+        await desk.pull(17)
+        assert desk.engine.delivered[17] == (0,)
+        assert desk.engine.offers[17].data[0].spi != desk.engine.offers[16].data[0].spi
+        rows = await desk.store.run(audit.entries, audit.AuditQuery())
+        assert [row.event for row in rows[:3]] == [AuditEvent.REGISTERED, AuditEvent.REFUSED, AuditEvent.TEKS_REPLACED]
+
+    run(body, replace(video_group(), sender_id_bits=8))
+
+
+def test_who_was_refused_and_why_is_in_the_audit_log(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullRequested(1, STRANGER, VIDEO, PEER))
+        await desk.say(PhaseOneFailed(PEER, FailureCause.WRONG_KEY, "wrong pre-shared key?", SENDER))
+        await desk.say(MemberRefused(PEER, SENDER, VIDEO, 14, "flow outside its GPAD"))
+        rows = await desk.store.run(audit.entries, audit.AuditQuery())
+        assert [(row.event, row.identity, row.group) for row in rows] == [
+            (AuditEvent.REJECTED, SENDER, VIDEO),
+            (AuditEvent.PHASE_ONE_FAILED, SENDER, None),
+            (AuditEvent.REFUSED, STRANGER, VIDEO),
+        ]
+        assert rows[2].text.startswith("not a member of group 1234")
+        assert rows[2].address == str(PEER.address)
 
     run(body)
+
+
+@pytest.mark.requirement("GDOI-3.1-03")
+def test_a_certificate_may_let_its_owner_in(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        relay, other = certificate("relay7.example", unit="relays"), certificate("pump7.example", unit="pumps")
+        await desk.say(PullRequested(1, STRANGER, VIDEO, PEER, relay), PullProven(1, STRANGER, VIDEO, PEER, 0, relay))
+        await desk.say(PullRequested(2, STRANGER, VIDEO, PEER, other), PullRequested(3, STRANGER, VIDEO, PEER))
+        assert desk.engine.delivered == {1: (0,)}
+        assert desk.engine.refused == {2: Refusal.NOT_A_MEMBER, 3: Refusal.NOT_A_MEMBER}
+
+    run(body, replace(video_group(), rules=(CertificateRule(Role.RECEIVER, (("OU", "relays"),)),)))
 
 
 def test_an_offer_of_replaced_teks_is_not_delivered(run: Run) -> None:
@@ -298,7 +346,7 @@ def test_an_offer_of_replaced_teks_is_not_delivered(run: Run) -> None:
         await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
         assert desk.engine.refused == {1: Refusal.NO_POLICY}
         assert desk.engine.delivered == {}
-        assert await desk.store.run(Database.sids_given, VIDEO) == 0
+        assert await desk.store.run(grants.sid_counter, VIDEO) == 0
 
     run(body)
 
@@ -382,7 +430,7 @@ def test_what_peers_do_is_told_and_counted_but_not_without_end(run: Run, caplog:
         ]
         assert desk.registrar.counts["phase1_failed"] == 50
         assert desk.registrar.counts["dropped"] == 50
-        assert [refused.text for refused in desk.registrar.refusals] == [
+        assert [refused.text for refused in desk.trail.refusals] == [
             "flow outside its GPAD",
             "wrong pre-shared key?",
         ]
@@ -402,9 +450,62 @@ def test_a_failure_told_while_phase_1_is_open_is_not_counted_again_at_its_end(ru
         desk.clock.advance(26)
         await desk.say(end)
         assert (desk.registrar.counts["phase1_failed"], desk.registrar.counts["refused"]) == (2, 2)
-        assert len(desk.registrar.refusals) == 2
+        assert len(desk.trail.refusals) == 2
         desk.clock.advance(26)
         await desk.say(replace(end, told=False))
         assert (desk.registrar.counts["phase1_failed"], desk.registrar.counts["refused"]) == (3, 3)
+
+    run(body)
+
+
+def test_a_rekey_sa_and_sas_of_iec_61850_are_offered_beside(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.pull(1, RECEIVER)
+        offer = desk.engine.offers[1]
+        assert offer.rekey is not None
+        assert offer.rekey.destination == IPAddress("239.9.9.9")
+        assert offer.data == ()
+        (goose,) = offer.iec61850
+        assert (str(goose.selector), str(goose.transform)) == ("1.2.840.10070.61850.8.1.2", "aes-gcm-128")
+        assert goose.key_delivery_assurance == 90
+        assert offer.sender_id_bits == 16
+        assert desk.engine.delivered == {1: (0,)}
+
+    line = IecPolicy(OidSelector("1.2.840.10070.61850.8.1.2"), IecTransform.parse("aes-gcm-128"), Renewal.of(3600), 90)
+    kek = KekPolicy(
+        "aes-cbc-128",
+        REKEY_SIGNATURES["ecdsa-256"],
+        Renewal.of(86_400),
+        IPAddress("192.0.2.1"),
+        IPAddress("239.9.9.9"),
+    )
+    run(body, replace(video_group(), teks=(line,), kek=kek))
+
+
+@pytest.mark.requirement("P1-3947-8-01")
+def test_a_member_that_moved_behind_its_nat_is_in_the_audit_log(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        moved = PeerMoved(Endpoint(IPAddress("198.51.100.7"), 4500), PEER, SENDER)
+        await desk.say(moved, moved)
+        (row,) = await desk.store.run(audit.entries, audit.AuditQuery())
+        assert (row.event, row.identity, row.address) == (AuditEvent.PEER_MOVED, SENDER, "198.51.100.7")
+        assert row.text == "behind a NAT, from 192.0.2.10:50848 to 198.51.100.7:4500"
+
+    run(body)
+
+
+def test_a_store_that_fails_again_and_again_is_told_once_in_a_while(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(desk: Desk) -> None:
+        async def full(*_: object, **__: object) -> None:
+            raise StoreError("disk full")
+
+        monkeypatch.setattr(Store, "grant", full)
+        for request in range(50):
+            await desk.pull(request)
+        assert desk.engine.delivered == {}
+        errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+        assert errors == ["registration not committed, so nothing was given out"]
 
     run(body)

@@ -95,8 +95,8 @@ class Host:
     async def renewed(self) -> bool:
         return len(await self.ask("groups")) == 2
 
-    async def ask(self, command: str) -> Any:
-        return await asyncio.to_thread(ask, self.folder / "gckd.sock", command)
+    async def ask(self, command: str, **arguments: object) -> Any:
+        return await asyncio.to_thread(ask, self.folder / "gckd.sock", command, arguments)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_store_that_fails_is_told_and_tried_again(
             raise StoreError("disk full")
 
         async def told() -> bool:
-            return "the store failed: no TEK renewed" in caplog.messages
+            return "the store failed: no TEK renewed, it is tried again" in caplog.messages
 
         with monkeypatch.context() as patch:
             patch.setattr("agent.gcks.keeper.TekKeeper.tick", lambda _self: full())
@@ -250,5 +250,73 @@ def test_a_second_gckd_on_one_store_is_refused(host: Host) -> None:
             with pytest.raises(StoreError, match="another gckd"):
                 await other.start(tasks)
         await other.stop()
+
+    host.run(body)
+
+
+def test_the_audit_log_is_told_and_keeps_who_was_removed(host: Host) -> None:
+    async def body(server: KeyServer) -> None:
+        async def written() -> bool:
+            return bool(await host.ask("audit"))
+
+        host.change(('[{ name = "sender", role = "sender" }]', "[]"))
+        await server.reload()
+        await until(written)
+        (row,) = await host.ask("audit", group="1234", member="sender", since="2026-01-01", limit=5)
+        assert (row["event"], row["group"], row["member"]) == ("member-removed", "1234", "sender")
+        assert await host.ask("audit", member="fqdn:stranger.example") == []
+        assert await host.ask("audit", since="2026-03-02T00:00:00+00:00") == []
+
+    host.run(body)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"group": "nobody"}, "'nobody' is no number"),
+        ({"member": "nobody"}, "'nobody' is the name of no member now, and no TYPE:VALUE"),
+        ({"member": "fqdn:"}, "an identity is not empty"),
+        ({"since": "yesterday"}, "Invalid isoformat string"),
+        ({"limit": 0}, "limit: 1 to 20000, got 0"),
+    ],
+)
+def test_what_the_audit_log_cannot_be_asked(host: Host, arguments: dict[str, object], says: str) -> None:
+    async def body(_server: KeyServer) -> None:
+        with pytest.raises(LocalError, match=says):
+            await host.ask("audit", **arguments)
+
+    host.run(body)
+
+
+def test_members_behind_a_nat_are_served_on_a_port_of_their_own(host: Host) -> None:
+    natt = free_port()
+    host.change(("nat_traversal = false", f"nat_traversal_port = {natt}"))
+
+    async def body(server: KeyServer) -> None:
+        assert [endpoint.port for endpoint in server.port.endpoints] == [host.port, natt]
+
+    host.run(body)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", natt))
+        with pytest.raises(LocalError, match="or set nat_traversal = false, if no member is behind a NAT"):
+            host.run(nothing)
+    host.run(nothing)
+
+
+def test_the_file_of_members_is_read_again_on_reload(host: Host) -> None:
+    listing = host.folder / "members.csv"
+    listing.write_text("name,type,identity,address,psk,groups\n")
+    listing.chmod(0o600)
+    host.file.write_text(host.file.read_text() + '[authorization]\nmembers_file = "members.csv"\n')
+
+    async def body(server: KeyServer) -> None:
+        assert len(await host.ask("members")) == 1
+        listing.write_text(listing.read_text() + "relay7,fqdn,relay7.example,192.0.2.7,key,1234:receiver\n")
+        await server.reload()
+        assert [row["member"] for row in await host.ask("members")] == ["sender", "relay7"]
+        listing.write_text(listing.read_text() + "relay7\n")
+        with pytest.raises(ConfigErrors):
+            await server.reload()
+        assert len(await host.ask("members")) == 2
 
     host.run(body)

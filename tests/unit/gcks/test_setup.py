@@ -13,11 +13,14 @@ from netaddr import IPAddress
 
 import agent.config
 from agent.config.loader import ConfigErrors
+from agent.gcks.policy import IecPolicy, TekPolicy
 from agent.gcks.setup import CurrentCredentials, read
+from agent.gdoi.isakmp.phase1_state import SendCertificates
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gsa.algorithms import Transform
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
+from agent.gsa.sa import SecurityProtocol
 from tests.unit.gcks.support import name
 
 EXAMPLE = Path(agent.config.__file__).parent / "examples" / "gckd.toml"
@@ -29,6 +32,7 @@ def certificate(folder: Path, stem: str) -> None:
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=stem == "ca", path_length=None), critical=True)
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
@@ -77,7 +81,7 @@ def test_a_key_may_speak_for_its_own_member_alone(example: Path) -> None:
     assert key.identities == frozenset({name("sender.example")})
     assert credentials.pre_shared_key(IPAddress("192.0.2.99")) is None
     assert credentials.certificate() is not None
-    assert len(credentials.trust_anchors()) == 1
+    assert len(credentials.trust().anchors) == 1
 
 
 def test_current_credentials_follow_the_latest_setup(example: Path) -> None:
@@ -90,7 +94,7 @@ def test_current_credentials_follow_the_latest_setup(example: Path) -> None:
     assert key is not None
     assert key.key.reveal() == b"another"
     assert current.certificate() is not None
-    assert len(current.trust_anchors()) == 1
+    assert len(current.trust().anchors) == 1
 
 
 def test_suites_are_taken_as_named(example: Path) -> None:
@@ -98,11 +102,11 @@ def test_suites_are_taken_as_named(example: Path) -> None:
     assert [str(suite) for suite in read(example).settings.suites] == ["aes-cbc-256/sha2-384/ecp-384"]
 
 
-def test_a_transform_that_members_cannot_carry_is_no_policy(example: Path) -> None:
+def test_a_transform_without_a_cipher_is_a_policy_of_ah(example: Path) -> None:
     example.write_text(example.read_text().replace('"aes-gcm-16-128"', '"hmac-sha2-256"'))
-    with pytest.raises(ConfigErrors) as caught:
-        read(example)
-    assert [fault.key for fault in caught.value.faults] == ["[groups[0].teks[0]].transform"]
+    (line,) = read(example).groups[GroupId.of_number(1234)].teks
+    assert isinstance(line, TekPolicy)
+    assert line.protocol is SecurityProtocol.AH
 
 
 def test_what_only_shows_together_is_told_all_at_once(example: Path) -> None:
@@ -118,3 +122,85 @@ def test_what_only_shows_together_is_told_all_at_once(example: Path) -> None:
     assert found.keys() == {"[authentication].trust_anchors", "[authentication].private_key", "[groups[0].teks[0]]"}
     assert "1 to 900 s" in found["[groups[0].teks[0]]"]
     assert "is not the key of the first certificate" in found["[authentication].private_key"]
+
+
+def test_a_group_with_all_there_is(example: Path) -> None:
+    text = example.read_text().replace('name = "video"\n', 'name = "video"\nsender_id_bits = 12\n')
+    text += """
+[[groups]]
+id = "oid:1.2.840.10070.61850.8.1.2/0x0102"
+name = "goose"
+[[groups.iec61850]]
+oid = "1.2.840.10070.61850.8.1.2/0x0102"
+transform = "aes-gcm-128"
+key_delivery_assurance = 90
+[[groups.certified]]
+role = "both"
+subject = { O = "Plant", OU = "relays" }
+issuer = "CN=Plant CA"
+dns = "*.plant.example"
+[groups.kek]
+signature = "ecdsa-384"
+source = "192.0.2.1"
+destination = "239.9.9.9"
+acknowledgement = "kek-sha2-256"
+"""
+    example.write_text(text)
+    setup = read(example)
+    video, goose = setup.groups[GroupId.of_number(1234)], list(setup.groups.values())[-1]
+    assert video.sender_id_bits == 12
+    assert video.teks[0].line.endswith("|sid12")
+    (line,) = goose.teks
+    assert isinstance(line, IecPolicy)
+    assert (str(line.transform), line.key_delivery_assurance) == ("aes-gcm-128", 90)
+    (rule,) = goose.rules
+    assert rule.role is Role.BOTH
+    assert goose.kek is not None
+    assert (goose.kek.cipher, str(goose.kek.signature), goose.kek.port) == ("aes-cbc-256", "ecdsa-384", 848)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('[[groups.certified]]\nrole = "both"\n', "a rule asks for subject, issuer, dns, email or network"),
+        ('[[groups.certified]]\nrole = "both"\nsubject = { X = "y" }\n', "subject: one of CN, O, OU"),
+        ('[[groups.certified]]\nrole = "both"\ndns = "a*.example"\n', "stands for a whole first part alone"),
+        ('[[groups.certified]]\nrole = "both"\nnetwork = "here"\n', "network: a prefix, got 'here'"),
+        ('[groups.kek]\nsource = "192.0.2.1"\ndestination = "192.0.2.2"\n', "a multicast address"),
+        ('[groups.kek]\nsource = "192.0.2.1"\ndestination = "ff3e::1"\n', "differ in family"),
+        (
+            '[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\nsignature_key = "sender.psk"\n',
+            "sender.psk is no unencrypted PEM private key",
+        ),
+    ],
+)
+def test_what_a_group_cannot_say(example: Path, table: str, says: str) -> None:
+    example.write_text(example.read_text() + "\n" + table)
+    with pytest.raises(ConfigErrors) as caught:
+        read(example)
+    assert says in "\n".join(caught.value.lines)
+
+
+def test_what_phase_1_is_like_reaches_the_engine(example: Path) -> None:
+    keys = """[tolerances]
+id_length_octets = 2
+[authentication]
+aggressive = true
+phase1_idle_s = 30
+phase1_lifetime_s = 7200
+phase1_lifetime_kb = 1000
+send_certificates = "never"
+fragmentation = false
+"""
+    text = (
+        example.read_text()
+        .replace("[authentication]\n", keys, 1)
+        .replace("[gckd]\n", "[gckd]\nnat_traversal = false\n")
+    )
+    example.write_text(text)
+    setup = read(example)
+    settings = setup.settings
+    assert (settings.aggressive, settings.idle_s, settings.maximum_lifetime_s) == (True, 30, 7200)
+    assert (settings.maximum_lifetime_kb, settings.certificates) == (1000, SendCertificates.NEVER)
+    assert (settings.natt_port, settings.fragmentation, settings.tolerances.id_length_octets) == (None, False, 2)
+    assert any("identities go in clear" in warning for warning in setup.warnings)

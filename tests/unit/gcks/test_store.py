@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from agent.gcks import store as store_module
 from agent.gcks.database import Database, StoreError
+from agent.gcks.grants import Grant, SidDemand, Superseded
 from agent.gcks.store import Store
+from agent.gcks.tek import make_tek
+from agent.gsa.identity import GroupId
+from tests.unit.gcks.support import FakeEntropy, name, tek_policy
+
+GROUP = GroupId.of_number(1234)
 
 
 def test_calls_run_in_order_off_the_loops_thread(tmp_path: Path) -> None:
@@ -57,3 +66,72 @@ def test_a_store_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
     for thread in [thread for thread in threading.enumerate() if thread.name.startswith("gckd-store")]:
         thread.join(10)  # nobody waits for it, so on a busy machine it may still be ending
         assert not thread.is_alive()
+
+
+def test_registrations_that_come_at_once_share_a_sync_and_fail_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tek = make_tek(GROUP, tek_policy(), None, now=0.0, entropy=FakeEntropy(), used=set())
+    batches: list[int] = []
+    whole = store_module._grant_all
+
+    def counted(database: Database, asked: Sequence[tuple[Grant, SidDemand]]) -> object:
+        batches.append(len(asked))
+        return whole(database, asked)
+
+    def registration(who: int, spi: int) -> Grant:
+        return Grant(GROUP, name(f"gm{who}.example"), "192.0.2.7", "receiver", (spi,), 1.0, 99.0)
+
+    async def body() -> None:
+        monkeypatch.setattr(store_module, "_grant_all", counted)
+        store = await Store.open(tmp_path / "gckd.db")
+        await store.run(Database.add_teks, [tek])
+        demand = SidDemand(1, 16, (tek.spi,))
+        asked = [store.grant(registration(number, 7 if number == 3 else tek.spi), demand) for number in range(20)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(answers.pop(3), Superseded)
+        assert answers == [(number,) for number in range(19)]
+        assert sum(batches) == 20
+        assert len(batches) <= 3
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_batch_that_the_disk_refuses_gives_nobody_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Grant(GROUP, name("gm.example"), "192.0.2.7", "receiver", (), 1.0, 99.0)
+
+    async def body() -> None:
+        store = await Store.open(tmp_path / "gckd.db")
+
+        @contextmanager
+        def full(_database: Database) -> Iterator[None]:
+            yield
+            raise StoreError("disk full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "batch", full)
+            answers = await asyncio.gather(store.grant(given), store.grant(given), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [StoreError, StoreError]
+        assert await store.grant(given) == ()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_fault_of_ours_reaches_who_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Grant(GROUP, name("gm.example"), "192.0.2.7", "receiver", (), 1.0, 99.0)
+
+    def broken(*_: object) -> None:
+        raise TypeError("a fault of ours")
+
+    async def body() -> None:
+        store = await Store.open(tmp_path / "gckd.db")
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "grant", broken)
+            with pytest.raises(TypeError):
+                await store.grant(given)
+        assert await store.grant(given) == ()
+        await store.close()
+
+    asyncio.run(body())

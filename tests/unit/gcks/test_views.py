@@ -7,11 +7,17 @@ from dataclasses import replace
 
 from netaddr import IPAddress
 
-from agent.gcks.database import Registration
-from agent.gcks.registrar import Refused
+from agent.gcks.grants import Registration
+from agent.gcks.policy import IecPolicy
+from agent.gcks.schedule import Renewal
 from agent.gcks.tek import make_tek
+from agent.gcks.trail import Refused
 from agent.gcks.views import group_rows, instant, member_rows, refusal_rows
 from agent.gsa.identity import GroupId
+from agent.gsa.iec61850 import IecTransform
+from agent.gsa.oid import OidSelector
+from agent.gsa.sa import RekeySA
+from agent.secret import Secret
 from agent.wire.endpoint import Endpoint
 from tests.unit.gcks.support import FakeEntropy, name, video_group
 
@@ -117,3 +123,36 @@ def test_refusals_are_newest_first() -> None:
     assert [row["reason"] for row in rows] == ["not a member of group 1234", "wrong pre-shared key?"]
     assert (rows[0]["member"], rows[0]["group"]) == ("sender", "1234")
     assert (rows[1]["identity"], rows[1]["group"]) == (None, None)
+
+
+def test_a_kek_is_shown_without_its_key() -> None:
+    group = video_group()
+    rekey = RekeySA(
+        spi=bytes(range(16)),
+        source=IPAddress("192.0.2.1"),
+        destination=IPAddress("239.9.9.9"),
+        source_port=848,
+        destination_port=848,
+        key_algorithm="aes-cbc-128",
+        key=Secret(b"k" * 16),
+        iv=bytes(16),
+        signature_algorithm="ecdsa-256",
+        signature_hash=None,
+        verify_key=b"",
+        expires=500.0,
+    )
+    (row,) = group_rows({VIDEO: ((group.teks[0], ()),)}, {VIDEO: group}, [], now=100.0, utc=UTC, keks={VIDEO: rekey})
+    assert row["kek"] == {
+        "spi": "0x000102030405060708090a0b0c0d0e0f",
+        "cipher": "aes-cbc-128",
+        "signature": "ecdsa-256",
+        "destination": "239.9.9.9",
+        "remaining_s": 400,
+    }
+
+
+def test_a_line_of_iec_61850_is_shown_by_its_selector() -> None:
+    line = IecPolicy(OidSelector("1.2.840.10070.61850.8.1.2"), IecTransform.parse("aes-gcm-128"), Renewal.of(60))
+    group = video_group()
+    (row,) = group_rows({VIDEO: ((line, ()),)}, {VIDEO: group}, [], now=0.0, utc=UTC)
+    assert (row["flow"], row["protocol"], row["mode"]) == ("1.2.840.10070.61850.8.1.2", "iec61850", None)

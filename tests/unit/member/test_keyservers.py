@@ -18,7 +18,7 @@ from agent.gdoi.events import (
     RegistrationFailed,
 )
 from agent.gdoi.failures import FailureCause
-from agent.member.keyservers import KeyServers
+from agent.member.keyservers import KeyServers, LocalPorts
 from agent.member.setup import ServerSetup, prepare
 from agent.wire.endpoint import Endpoint
 from tests.unit.member.support import GCKS, GROUP, configuration
@@ -64,14 +64,14 @@ def run(folder: Path, body: Callable[[World], Awaitable[None]]) -> World:
 
 def test_what_did_not_change_keeps_its_engine(tmp_path: Path) -> None:
     async def body(world: World) -> None:
-        assert world.servers.configure(world.setups(), 0) == frozenset()
+        assert world.servers.configure(world.setups(), LocalPorts()) == frozenset()
         first = world.servers.servers["ks1"]
-        assert world.servers.configure(world.setups(second=True), 0) == frozenset()
+        assert world.servers.configure(world.setups(second=True), LocalPorts()) == frozenset()
         assert world.servers.servers["ks1"] is first
         assert list(world.servers.servers) == ["ks1", "ks2"]
-        assert world.servers.configure(world.setups(), 0) == {"ks2"}
+        assert world.servers.configure(world.setups(), LocalPorts()) == {"ks2"}
         assert world.servers.servers["ks1"] is first
-        assert world.servers.configure(world.setups(port=849), 0) == {"ks1"}
+        assert world.servers.configure(world.setups(port=849), LocalPorts()) == {"ks1"}
         assert world.servers.servers["ks1"] is not first
 
     run(tmp_path, body)
@@ -79,16 +79,16 @@ def test_what_did_not_change_keeps_its_engine(tmp_path: Path) -> None:
 
 def test_another_local_port_changes_all_and_one_in_use_changes_nothing(tmp_path: Path) -> None:
     async def body(world: World) -> None:
-        world.servers.configure(world.setups(), 0)
+        world.servers.configure(world.setups(), LocalPorts())
         first = world.servers.servers["ks1"]
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
             other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             other.bind(("::", 0))
             taken = other.getsockname()[1]
             with pytest.raises(LocalError, match="is in use"):
-                world.servers.configure(world.setups(second=True), taken)
+                world.servers.configure(world.setups(second=True), LocalPorts(taken))
         assert world.servers.servers == {"ks1": first}
-        assert world.servers.configure(world.setups(), taken) == {"ks1"}
+        assert world.servers.configure(world.setups(), LocalPorts(taken)) == {"ks1"}
 
     run(tmp_path, body)
 
@@ -103,7 +103,7 @@ def test_a_key_server_is_told_from_others_by_address_and_port(tmp_path: Path, ca
         ):
             real.bind(("127.0.0.1", 0))
             real.settimeout(5)
-            world.servers.configure(world.setups(port=real.getsockname()[1]), 0)
+            world.servers.configure(world.setups(port=real.getsockname()[1]), LocalPorts())
             world.servers.servers["ks1"].register(GROUP, SystemClock().monotonic())
             _, member = await asyncio.to_thread(real.recvfrom, 65535)
             stranger.sendto(b"hello", member)
@@ -119,7 +119,7 @@ def test_a_key_server_is_told_from_others_by_address_and_port(tmp_path: Path, ca
 
 def test_how_phase_1_stands_is_remembered(tmp_path: Path) -> None:
     async def body(world: World) -> None:
-        world.servers.configure(world.setups(), 0)
+        world.servers.configure(world.setups(), LocalPorts())
         server = world.servers.servers["ks1"]
         events: list[tuple[MemberEvent, bool | None]] = [
             (PeerSaid(PEER, 24, "AUTHENTICATION-FAILED", authenticated=False), None),
@@ -141,7 +141,7 @@ def test_the_same_garbage_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
     caplog.set_level("INFO")
 
     async def body(world: World) -> None:
-        world.servers.configure(world.setups(), 0)
+        world.servers.configure(world.setups(), LocalPorts())
         for _ in range(50):
             world.servers._handle("ks1", Dropped(PEER, "no cookie of ours"))
             world.servers._handle("ks1", PeerSaid(PEER, 16, "PAYLOAD-MALFORMED", authenticated=False))
@@ -155,7 +155,7 @@ def test_what_is_heard_while_phase_1_is_under_way_is_shown_until_its_end(tmp_pat
     heard = PeerSaid(PEER, 14, "GCKS says NO-PROPOSAL-CHOSEN (unauthenticated)", authenticated=False)
 
     async def body(world: World) -> None:
-        world.servers.configure(world.setups(), 0)
+        world.servers.configure(world.setups(), LocalPorts())
         server = world.servers.servers["ks1"]
         for end, detail in (
             (PhaseOneEstablished(PEER, GCKS, "psk", "suite", bytes(16)), "fqdn:ks1.example by psk, suite"),
@@ -182,7 +182,7 @@ def test_a_silent_key_server_is_shown_and_logged_long_before_it_is_given_up(
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
             peer = Endpoint(PEER.address, silent.getsockname()[1])
-            world.servers.configure(world.setups(port=peer.port), 0)
+            world.servers.configure(world.setups(port=peer.port), LocalPorts())
             server = world.servers.servers["ks1"]
             server.register(GROUP, SystemClock().monotonic())
             assert server.detail is None
@@ -202,3 +202,41 @@ def test_a_silent_key_server_is_shown_and_logged_long_before_it_is_given_up(
     assert [record.getMessage() for record in caplog.records if "no answer" in record.getMessage()] == [
         "no answer yet, asking on"
     ]
+
+
+def test_a_port_for_nats_that_is_in_use_gives_way_to_any(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("0.0.0.0", 0))  # as the key servers' own port is bound
+            taken = other.getsockname()[1]
+            world.servers.configure(world.setups(), LocalPorts(natt=taken))
+            first, second = world.servers._ports[4].endpoints
+            assert taken not in (first.port, second.port)
+            with pytest.raises(LocalError, match="is in use"):
+                world.servers.configure(world.setups(), LocalPorts(taken))
+
+    run(tmp_path, body)
+
+
+def test_a_key_server_is_known_by_its_port_behind_a_nat_too(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), LocalPorts(natt=0))
+        server = world.servers.servers["ks1"]
+        assert server.endpoints == {PEER, Endpoint(IPAddress("127.0.0.1"), 4500)}
+        assert set(world.servers._by_endpoint) == server.endpoints
+        world.servers.configure(world.setups(), LocalPorts())
+        assert world.servers.servers["ks1"].endpoints == {PEER}
+
+    run(tmp_path, body)
+
+
+def test_a_key_server_that_no_longer_answers_is_told_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), LocalPorts())
+        world.servers._handle("ks1", PhaseOneClosed(PEER, GCKS, "the GCKS is silent", FailureCause.PEER_DEAD))
+        phase_one = world.servers.servers["ks1"].phase_one
+        assert phase_one is not None
+        assert not phase_one.established
+
+    run(tmp_path, body)
+    assert [record.levelname for record in caplog.records if record.message == "Phase 1 closed"] == ["WARNING"]

@@ -5,15 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.gdoi.failures import FailureCause
+from agent.gsa.iec61850 import Iec61850SA, IecTransform
+from agent.gsa.oid import OidSelector
 from agent.gsa.sa import GroupSA
-from agent.member.registration import Registration, Retry
+from agent.member.registration import Registration
+from agent.member.timing import Timing
+from agent.secret import Secret
 from tests.unit.member.support import GCKS, GROUP, data_sa, group_sa
 
-RETRY = Retry(2.0, 300.0)
+TIMING = Timing(2.0, 300.0)
 
 
 def registration(*servers: str, chance: float = 0.0) -> Registration:
-    return Registration(GROUP, servers or ("ks1",), RETRY, lambda: chance)
+    return Registration(GROUP, servers or ("ks1",), TIMING, lambda: chance)
 
 
 def registered(held: GroupSA, now: float = 0.0) -> Registration:
@@ -33,30 +38,24 @@ def test_a_new_group_is_registered_at_once_with_the_first_key_server() -> None:
 def test_the_next_key_server_is_asked_when_one_fails_and_then_all_wait() -> None:
     fresh = registration("ks1", "ks2", chance=1.0)
     fresh.ask(0.0)
-    fresh.failed("no-answer", "no answer", 5.0)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer", 5.0)
     assert fresh.ask(5.0) == "ks2"
-    fresh.failed("not-a-member", "not a member of group 1234", 6.0)
+    fresh.failed(FailureCause.NOT_A_MEMBER, "not a member of group 1234", 6.0)
     assert [(failure.server, failure.cause) for failure in fresh.failures] == [
-        ("ks1", "no-answer"),
-        ("ks2", "not-a-member"),
+        ("ks1", FailureCause.NO_ANSWER),
+        ("ks2", FailureCause.NOT_A_MEMBER),
     ]
     assert fresh.deadline == 8.0
     assert fresh.ask(7.9) is None
     assert fresh.ask(8.0) == "ks1"
-    fresh.failed("no-answer", "no answer", 9.0)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer", 9.0)
     assert [failure.server for failure in fresh.failures] == ["ks1"]
-
-
-@given(st.integers(1, 100), st.floats(0, 1))
-def test_the_wait_doubles_up_to_its_bound_with_jitter(rounds: int, chance: float) -> None:
-    full = min(300.0, 2.0 * 2.0 ** (rounds - 1))
-    assert full / 2 <= RETRY.wait_s(rounds, chance) <= full
 
 
 def test_success_clears_failures_and_the_wait() -> None:
     fresh = registration("ks1", "ks2")
     fresh.ask(0.0)
-    fresh.failed("no-answer", "no answer", 1.0)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer", 1.0)
     fresh.ask(1.0)
     fresh.succeeded(group_sa(data_sa(256, expires=3600.0)), 2.0)
     assert (fresh.failures, fresh.server, fresh.usable(2.0)) == ((), "ks2", True)
@@ -66,7 +65,7 @@ def test_success_clears_failures_and_the_wait() -> None:
 
 def test_an_answer_nobody_waits_for_changes_nothing() -> None:
     fresh = registration()
-    fresh.failed("no-answer", "no answer", 1.0)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer", 1.0)
     assert fresh.failures == ()
 
 
@@ -146,7 +145,9 @@ def test_hints_do_not_make_a_storm() -> None:
 
 
 def test_an_sa_that_the_data_path_ended_stays_ended_also_when_it_is_given_again() -> None:
-    fresh = registered(group_sa(data_sa(256, expires=1000.0)))
+    fresh = registration(chance=1.0)
+    fresh.ask(0.0)
+    fresh.succeeded(group_sa(data_sa(256, expires=1000.0)), 0.0)
     assert fresh.held is not None
     (sa,) = fresh.held.data
     fresh.wear_out(sa.protocol, 999, sa.flow.destination.ip, 50.0)
@@ -162,7 +163,7 @@ def test_an_sa_that_the_data_path_ended_stays_ended_also_when_it_is_given_again(
         assert not fresh.usable(now)
         waits.append((fresh.deadline or 0.0) - now)
         now = fresh.deadline or 0.0
-    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert waits == [2.0, 4.0, 8.0, 16.0]
     fresh.ask(now)
     fresh.succeeded(group_sa(data_sa(257, expires=now + 1000.0)), now)
     assert fresh.usable(now)
@@ -178,7 +179,7 @@ def test_a_hint_cuts_the_wait_short() -> None:
     fresh, now = registration(chance=1.0), 0.0
     for _ in range(8):
         fresh.ask(now)
-        fresh.failed("no-answer", "no answer", now)
+        fresh.failed(FailureCause.NO_ANSWER, "no answer", now)
         waits_until = now = fresh.deadline or 0.0
     fresh.hint(now - 100.0)
     assert fresh.deadline == now - 100.0 < waits_until
@@ -217,14 +218,14 @@ def test_what_is_forgotten_is_registered_anew() -> None:
 def test_other_key_servers_after_a_reload() -> None:
     fresh = registration("ks1")
     fresh.ask(0.0)
-    fresh.failed("no-answer", "no answer", 1.0)
-    fresh.change_servers(("ks2", "ks3"), RETRY, gone=False, now=1.5)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer", 1.0)
+    fresh.change_servers(("ks2", "ks3"), TIMING, gone=False, now=1.5)
     assert fresh.failures == ()
     assert fresh.ask(1.5) == "ks2"
-    fresh.change_servers(("ks3",), RETRY, gone=True, now=2.0)
+    fresh.change_servers(("ks3",), TIMING, gone=True, now=2.0)
     assert fresh.ask(2.0) == "ks3"
     fresh.succeeded(group_sa(data_sa(256)), 3.0)
-    fresh.change_servers(("ks4",), RETRY, gone=False, now=4.0)
+    fresh.change_servers(("ks4",), TIMING, gone=False, now=4.0)
     assert fresh.deadline is None
 
 
@@ -235,3 +236,178 @@ def test_an_expired_gsa_is_held_but_not_usable() -> None:
     assert fresh.held is not None
     assert fresh.held.gcks == GCKS
     assert not math.isinf(fresh.expires() or 0.0)
+
+
+def fail(fresh: Registration, now: float, cause: FailureCause = FailureCause.NO_ANSWER) -> None:
+    fresh.failed(cause, cause.value, now)
+
+
+def failed_over(*, return_s: float | None, lifetime_s: float = 10_000.0) -> Registration:
+    """Registered at 0 with ks2, since ks1 gave no answer."""
+    timing = Timing(2.0, 300.0, return_s=return_s)
+    fresh = Registration(GROUP, ("ks1", "ks2", "ks3"), timing, lambda: 0.5)
+    assert fresh.ask(-20.0) == "ks1"
+    fail(fresh, 0.0)
+    assert fresh.ask(0.0) == "ks2"
+    fresh.succeeded(group_sa(data_sa(256, expires=lifetime_s)), 0.0)
+    return fresh
+
+
+def test_a_start_may_wait() -> None:
+    fresh = registration()
+    fresh.begin(130.0)
+    assert fresh.ask(100.0) is None
+    assert fresh.deadline == 130.0
+    assert fresh.ask(130.0) == "ks1"
+
+
+def test_tries_are_counted_until_one_succeeds() -> None:
+    fresh = registration("ks1", "ks2")
+    for now in (0.0, 1.0):
+        fresh.ask(now)
+        fail(fresh, now)
+    assert fresh.tries == 2
+    fresh.ask(100.0)
+    assert fresh.tries == 3
+    fresh.succeeded(group_sa(data_sa(256)), 100.0)
+    assert fresh.tries == 0
+
+
+def test_a_key_server_that_has_nothing_now_is_asked_once_more_before_the_next() -> None:
+    fresh = registration("ks1", "ks2")
+    fresh.ask(0.0)
+    fail(fresh, 0.0, FailureCause.REFUSED)
+    assert fresh.ask(0.5) is None
+    assert fresh.ask(1.0) == "ks1"
+    fail(fresh, 1.0, FailureCause.REFUSED)
+    assert [failure.server for failure in fresh.failures] == ["ks1", "ks1"]
+    assert fresh.ask(1.0) == "ks2"
+
+
+def test_the_preferred_key_server_is_tried_while_another_serves_and_its_failure_changes_nothing() -> None:
+    fresh = failed_over(return_s=300.0)
+    assert fresh.deadline == 300.0
+    assert fresh.ask(300.0) == "ks1"
+    fail(fresh, 324.0)
+    assert fresh.usable(324.0)
+    assert fresh.server == "ks2"
+    assert fresh.ask(324.0) is None, "ks2 serves: nobody else is asked"
+    assert fresh.deadline == 624.0
+    assert fresh.ask(624.0) == "ks1"
+    fresh.succeeded(group_sa(data_sa(300, expires=20_000.0)), 624.0)
+    assert fresh.server == "ks1"
+    assert fresh.deadline is not None
+    assert fresh.deadline > 924.0, "it is preferred: nothing to return to"
+
+
+def test_a_renewal_does_not_wait_for_a_preferred_key_server_that_is_down() -> None:
+    fresh = failed_over(return_s=1e6, lifetime_s=400.0)
+    assert fresh.deadline is not None
+    assert fresh.ask(fresh.deadline) == "ks2"
+    fail(fresh, 150.0)
+    assert fresh.ask(150.0) == "ks1"
+    fail(fresh, 160.0)
+    assert fresh.ask(160.0) == "ks3"
+
+
+def test_without_a_time_of_return_the_renewal_tries_the_preferred_one_first() -> None:
+    fresh = failed_over(return_s=None, lifetime_s=400.0)
+    assert fresh.deadline is not None
+    assert fresh.ask(fresh.deadline) == "ks1"
+
+
+def test_what_was_lost_on_key_servers_that_are_down_counts_against_the_end() -> None:
+    fresh = failed_over(return_s=None, lifetime_s=400.0)
+    assert fresh.deadline == pytest.approx(380.0 - 0.675 * 380.0)
+
+
+def test_a_hint_asks_the_key_server_that_serves() -> None:
+    fresh = failed_over(return_s=300.0)
+    fresh.hint(50.0)
+    assert fresh.ask(50.0) == "ks2"
+
+
+def test_sas_without_end_are_no_reason_not_to_return() -> None:
+    fresh = failed_over(return_s=300.0, lifetime_s=math.inf)
+    assert fresh.held is not None
+    assert fresh.deadline == 300.0
+
+
+def test_a_return_that_lasts_past_the_renewal_goes_on_with_the_others() -> None:
+    fresh = failed_over(return_s=100.0, lifetime_s=400.0)
+    assert fresh.ask(100.0) == "ks1"
+    fail(fresh, 200.0)
+    assert fresh.deadline is not None
+    now = fresh.deadline
+    assert 200.0 < now < 210.0
+    assert fresh.ask(now) == "ks2"
+
+
+def test_a_lead_that_is_configured_is_taken_as_it_is() -> None:
+    fresh = Registration(GROUP, ("ks1",), Timing(2.0, 300.0, lead_s=100.0), lambda: 0.0)
+    fresh.ask(0.0)
+    fresh.succeeded(group_sa(data_sa(256, expires=3600.0)), 0.0)
+    assert fresh.deadline == pytest.approx(3600.0 - 150.0)
+
+
+def test_another_order_after_a_reload_is_followed_in_time() -> None:
+    fresh = registered(group_sa(data_sa(256, expires=10_000.0)))
+    fresh.change_servers(("ks0", "ks1"), Timing(2.0, 300.0, return_s=300.0), gone=False, now=10.0)
+    assert fresh.deadline == 235.0
+    assert fresh.ask(235.0) == "ks0"
+
+
+def goose(spi: int, *, expires: float | None = None, send_from: float = 0.0) -> Iec61850SA:
+    """An SA of IEC 61850."""
+    return Iec61850SA(
+        spi=spi,
+        selector=OidSelector("1.2.840.10070.61850.8.1.2", b"\x01"),
+        transform=IecTransform.parse("aes-gcm-128"),
+        confidentiality_key=Secret(spi.to_bytes(20)),
+        authentication_key=Secret(b""),
+        expires=expires,
+        send_from=send_from,
+    )
+
+
+def test_sas_of_iec_61850_are_renewed_in_time_as_others_are() -> None:
+    fresh = registration()
+    fresh.ask(0.0)
+    fresh.succeeded(replace(group_sa(), iec61850=(goose(300, expires=400.0),)), 0.0)
+    assert fresh.usable(0.0)
+    assert fresh.expires() == 400.0
+    assert fresh.deadline == pytest.approx(160.0)
+    fresh.ask(160.0)
+    both = (goose(300, expires=400.0), goose(301, expires=700.0, send_from=350.0))
+    fresh.succeeded(replace(group_sa(), iec61850=both), 160.0)
+    assert fresh.deadline == pytest.approx(700.0 - 1.5 * 100.0), "the change-over shows the lead"
+
+
+def test_an_old_sa_of_iec_61850_stays_until_its_end_and_its_keys_go_then() -> None:
+    fresh = registration()
+    fresh.ask(0.0)
+    old, older = goose(300, expires=400.0), goose(299, expires=50.0)
+    fresh.succeeded(replace(group_sa(), iec61850=(older, old)), 0.0)
+    fresh.hint(60.0)
+    fresh.ask(60.0)
+    fresh.succeeded(replace(group_sa(), iec61850=(goose(301, expires=700.0),)), 60.0)
+    assert fresh.held is not None
+    assert [sa.spi for sa in fresh.held.iec61850] == [300, 301]
+    assert older.confidentiality_key.reveal() == bytes(20)
+    assert old.confidentiality_key.reveal() != bytes(20)
+    fresh.forget(70.0)
+    assert old.confidentiality_key.reveal() == bytes(20)
+
+
+def test_a_key_server_that_is_lost_is_asked_last_until_it_serves_again() -> None:
+    fresh = registration("ks1", "ks2")
+    fresh.ask(0.0)
+    fresh.succeeded(group_sa(data_sa(256, expires=400.0)), 0.0)
+    fresh.lost("ks1")
+    fresh.hint(100.0)
+    assert fresh.ask(100.0) == "ks2"
+    fail(fresh, 101.0)
+    assert fresh.ask(101.0) == "ks1"
+    fresh.succeeded(group_sa(data_sa(257, expires=900.0)), 101.0)
+    fresh.hint(200.0)
+    assert fresh.ask(200.0) == "ks1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ from agent.gcks.service import KeyServer
 from agent.gsa.databases import Action, SadKey
 from agent.gsa.flow import Flow
 from agent.member.service import GmdService
-from agent.service.control import ask
+from agent.service import control
+from agent.service.control import Caller, ask, follow
 from tests.unit.gcks.support import free_port, key_server_file, served_group
 from tests.unit.member.support import FakeDataPath, configuration, group_table
 
@@ -432,3 +434,112 @@ def test_why_phase_1_failed_is_logged_once_for_all_groups(tmp_path: Path, capsys
     lines = capsys.readouterr().err.splitlines()
     assert [line.count("add that identity to the key servers") for line in lines if "failed" in line] == [1, 0, 0]
     assert {f"group={number} gcks=ks1 cause=gcks-not-in-gpad" in "".join(lines) for number in (1234, 1235)} == {True}
+
+
+def test_subscribers_are_told_what_happens_and_keys_are_for_their_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        events = follow(tmp_path / "gmd.sock", "events", {"keys": True})
+        seen = [await asyncio.to_thread(next, events)]
+        while seen[-1]["event"] not in ("registered", "held"):
+            seen.append(await asyncio.to_thread(next, events))
+        assert seen[-1]["sas"][0]["transform"] == "aes-gcm-16-128"
+        monkeypatch.setattr(control, "_caller", lambda _: Caller(4242, frozenset({os.getegid()}), owner=False))
+        with pytest.raises(LocalError, match="members of keys_group"):
+            await asyncio.to_thread(next, follow(tmp_path / "gmd.sock", "events", {"keys": True}))
+        events.close()  # type: ignore[attr-defined]  # a generator, which ends its connection
+
+    live(World(tmp_path), body)
+
+
+@pytest.mark.requirement("MSA-4.1.3.5-04")
+def test_each_refusal_of_the_gpad_has_a_line_with_the_entry_it_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(lambda row: row["failures"])
+        assert row["failures"][0]["cause"] == "policy-outside-gpad"
+        assert row["cause"].startswith("ks1: the GCKS's policy is outside the GPAD entry")
+        assert row["tries"] >= 1
+        assert row["next_attempt"] is not None
+
+    world = World(tmp_path)
+    text = world.path.read_text().replace('"aes-gcm-16-128"', '"aes-cbc-128+hmac-sha2-256"')
+    world.path.write_text(text.replace("psk_file", 'flows = [{ destination = "239.2.0.0/16" }]\npsk_file', 1))
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY)
+    live(world, body)
+    flow, transform = [line for line in capsys.readouterr().err.splitlines() if "refused by the GPAD" in line]
+    assert "group=1234 gcks=ks1 rule=flow entry=ks1 subject=" in flow
+    assert "lies outside the flows of GPAD entry" in flow
+    assert "group=1234 gcks=ks1 rule=transform entry=ks1 subject=" in transform
+
+
+def test_a_second_key_server_serves_when_the_first_is_dead(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert row["key_server"] == "ks1"
+        assert row["failures"] == []
+
+    world = World(tmp_path)
+    text = world.path.read_text()
+    dead = text[text.index("[[key_servers]]") : text.index("[[groups]]")]
+    dead = dead.replace('"ks1"', '"ks0"').replace(f"port = {world.port}", f"port = {free_port()}\nretransmissions = 1")
+    text = text.replace('key_servers = ["ks1"]', 'key_servers = ["ks0", "ks1"]').replace(
+        "[[groups]]", dead + "[[groups]]"
+    )
+    world.path.write_text(text)
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY, chance=lambda: 0.0)
+    live(world, body)
+
+
+GOOSE_OF_GCKD = """
+[[groups]]
+id = "oid:1.2.840.10070.61850.8.1.2/0x0102"
+name = "goose"
+members = [{ name = "gm", role = "both" }]
+[[groups.iec61850]]
+oid = "1.2.840.10070.61850.8.1.2/0x0102"
+transform = "aes-gcm-128"
+[groups.kek]
+source = "127.0.0.1"
+destination = "239.9.9.9"
+"""
+GOOSE_OF_GMD = """
+[[groups]]
+id = "oid:1.2.840.10070.61850.8.1.2/0x0102"
+name = "goose"
+key_servers = ["ks1"]
+role = "both"
+traffic = []
+"""
+
+
+def test_sas_of_iec_61850_reach_their_application_and_not_the_kernel(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert (row["sas"], row["rekey"]["cipher"], row["rekey"]["destination"]) == (1, "aes-cbc-256", "239.9.9.9")
+        events = follow(tmp_path / "gmd.sock", "events", {"keys": True})
+        event = await asyncio.to_thread(next, events)
+        events.close()  # type: ignore[attr-defined]  # a generator, which ends its connection
+        (sa,) = event["iec61850"]
+        assert (sa["oid"], sa["specific"], sa["transform"]) == ("1.2.840.10070.61850.8.1.2", "0x0102", "aes-gcm-128")
+        assert len(sa["confidentiality_key"]) == 2 + 2 * 20
+        assert event["sender_ids"] == [0]
+        (shown,) = await world.ask("sas")
+        assert (shown["protocol"], shown["spi"], shown["flow"]) == (
+            "iec61850",
+            sa["spi"],
+            "1.2.840.10070.61850.8.1.2/0x0102",
+        )
+        assert sa["confidentiality_key"][2:] not in str(shown)
+        assert world.datapath.sad == {}
+
+    world = World(tmp_path)
+    listed = 'groups = ["oid:1.2.840.10070.61850.8.1.2/0x0102"]\niec61850 = ["1.2.840.10070.61850.8.1.2"]'
+    text = world.path.read_text().partition("[[groups]]")[0].replace("groups = [1234, 1235]", listed)
+    world.path.write_text(text + GOOSE_OF_GMD)
+    world.gmd = GmdService(world.path, world.datapath, CLOCK, ENTROPY, chance=lambda: 0.0)
+    gckd_toml = tmp_path / "ks" / "gckd.toml"
+    gckd_toml.write_text(gckd_toml.read_text() + GOOSE_OF_GCKD)
+    live(world, body)

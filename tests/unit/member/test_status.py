@@ -4,14 +4,16 @@ import pytest
 
 from agent.config.member import GroupTable
 from agent.config.types import FlowTable
+from agent.gdoi.failures import FailureCause
 from agent.gsa.databases import Databases, SaUsage
 from agent.gsa.flow import Flow
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import Direction, GroupSA
-from agent.member.registration import Registration, Retry
-from agent.member.status import Instants, group_row, policy_rows, role_problems, sa_rows
+from agent.member.registration import Registration
+from agent.member.status import Instants, group_row, policy_rows, sa_problems, sa_rows
+from agent.member.timing import Timing
 from tests.unit.member.support import GROUP, data_sa, group_sa
 from tests.unit.service.support import EPOCH
 
@@ -29,7 +31,7 @@ GSPD = Gspd([GroupPolicy(GROUP, Role.BOTH, TABLE.flows)])
 
 
 def registration(held: GroupSA | None = None) -> Registration:
-    fresh = Registration(GROUP, ("ks1", "ks2"), Retry(1.0, 2.0), lambda: 0.0)
+    fresh = Registration(GROUP, ("ks1", "ks2"), Timing(1.0, 2.0), lambda: 0.0)
     if held is not None:
         fresh.ask(0.0)
         fresh.succeeded(held, 0.0)
@@ -75,16 +77,22 @@ def test_a_role_that_wants_more_than_is_given_is_a_problem(
     role: Role, directions: list[Direction], lacks: list[str]
 ) -> None:
     sas = [replace(data_sa(256 + index), direction=direction) for index, direction in enumerate(directions)]
-    assert role_problems(role, sas) == [
+    table = TABLE.model_copy(update={"role": role})
+    assert sa_problems(table, sas) == [
         f"role is {role.value}, but no SA is given to {use} on: make role here and at the key server equal"
         for use in lacks
     ]
 
 
+def test_sas_of_a_group_without_traffic_are_a_problem() -> None:
+    (problem,) = sa_problems(TABLE.model_copy(update={"traffic": ()}), [data_sa(256)])
+    assert "not installed, as the group has no traffic" in problem
+
+
 def test_failures_are_told_with_server_cause_and_time() -> None:
     fresh = registration()
     fresh.ask(0.0)
-    fresh.failed("no-answer", "no answer; check the path", 50.0)
+    fresh.failed(FailureCause.NO_ANSWER, "no answer; check the path", 50.0)
     assert row(fresh)["failures"] == [
         {"key_server": "ks1", "cause": "no-answer", "text": "no answer; check the path", "at": "2026-01-01T00:00:00Z"}
     ]

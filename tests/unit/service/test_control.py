@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from agent.errors import LocalError
-from agent.service.control import SCHEMA_VERSION, ControlServer, ask
+from agent.service import control
+from agent.service.broadcast import Broadcast, Subscription
+from agent.service.control import SCHEMA_VERSION, Caller, ControlServer, ask, follow
 
 
 async def echo(arguments: Mapping[str, Any]) -> Any:
@@ -244,3 +246,105 @@ def test_a_refusal_that_comes_before_the_request_is_told(path: Path) -> None:
         with pytest.raises(LocalError, match="too many clients"):
             ask(path, "echo", {"long": "x" * 1_000_000})
         refusing.join()
+
+
+class Following:
+    """A daemon that serves one subscription, and a client that follows it in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = Broadcast()
+        self.callers: list[Caller] = []
+        self.got: list[Any] = []
+
+    def subscribe(self, arguments: Mapping[str, Any], caller: Caller) -> Subscription:
+        self.callers.append(caller)
+        if arguments.get("keys") and not caller.owner:
+            raise LocalError("not yours")
+        return self.source.subscribe()
+
+    def run(self, use: Callable[[], Awaitable[None]]) -> None:
+        async def body() -> None:
+            server = ControlServer(self.path, {"echo": echo}, subscriptions={"events": self.subscribe})
+            await server.start()
+            try:
+                await use()
+            finally:
+                await server.close()
+
+        asyncio.run(body())
+
+    def take(self, count: int) -> None:
+        events = follow(self.path, "events")
+        self.got.extend(next(events) for _ in range(count))
+        events.close()  # type: ignore[attr-defined]  # a generator, which ends its connection
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not met():  # noqa: ASYNC110  # another thread brings it about
+                await asyncio.sleep(0.01)
+
+
+def test_a_subscription_hands_events_on_until_its_client_goes(path: Path) -> None:
+    daemon = Following(path)
+
+    async def use() -> None:
+        client = asyncio.create_task(asyncio.to_thread(daemon.take, 2))
+        await daemon.until(lambda: bool(daemon.source._subscriptions))
+        daemon.source.publish({"event": "one"})
+        daemon.source.publish({"event": "two"})
+        await client
+        assert daemon.got == [{"event": "one"}, {"event": "two"}]
+        await daemon.until(lambda: not daemon.source._subscriptions)
+        assert daemon.callers[0].owner
+
+    daemon.run(use)
+
+
+def test_a_subscription_may_be_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Following(path)
+    monkeypatch.setattr(control, "_caller", lambda _: Caller(4242, frozenset({os.getegid()}), owner=False))
+
+    async def use() -> None:
+        with pytest.raises(LocalError, match="not yours"):
+            await asyncio.to_thread(next, follow(path, "events", {"keys": True}))
+
+    daemon.run(use)
+
+
+def test_subscribers_leave_room_for_who_asks(path: Path) -> None:
+    daemon = Following(path)
+
+    async def use() -> None:
+        clients = [threading.Thread(target=daemon.take, args=(1,)) for _ in range(8)]
+        for client in clients:
+            client.start()
+        await daemon.until(lambda: len(daemon.source._subscriptions) == 8)
+        with pytest.raises(LocalError, match="8 subscribers are there already"):
+            await asyncio.to_thread(next, follow(path, "events"))
+        assert await asyncio.to_thread(ask, path, "echo") == {"got": {}}
+        daemon.source.publish({"event": "end"})
+        for client in clients:
+            await asyncio.to_thread(client.join, 5)
+        assert daemon.got == [{"event": "end"}] * 8
+
+    daemon.run(use)
+
+
+def test_a_daemon_that_stops_ends_its_subscriptions(path: Path) -> None:
+    daemon = Following(path)
+    followed: list[Any] = []
+    threads: list[threading.Thread] = []
+
+    async def use() -> None:
+        client = threading.Thread(target=lambda: followed.extend(follow(path, "events")))
+        client.start()
+        threads.append(client)
+        await daemon.until(lambda: bool(daemon.source._subscriptions))
+        daemon.source.publish({"event": "last"})
+        await asyncio.sleep(0.05)
+
+    daemon.run(use)
+    threads[0].join(5)
+    assert followed == [{"event": "last"}]
+    assert not daemon.source._subscriptions

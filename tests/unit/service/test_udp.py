@@ -9,7 +9,7 @@ import pytest
 from netaddr import IPAddress
 
 from agent.errors import LocalError
-from agent.service.udp import DatagramPort
+from agent.service.udp import DatagramPort, PortSet
 from agent.wire.endpoint import Datagram, Endpoint
 
 LOCALHOST = {4: IPAddress("127.0.0.1"), 6: IPAddress("::1")}
@@ -124,3 +124,25 @@ def test_a_family_that_the_kernel_lacks_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("agent.service.udp.socket.socket", lacking)
     with pytest.raises(LocalError, match="family this kernel lacks"):
         DatagramPort.bind([LOCALHOST[6]], 848)
+
+
+def test_several_ports_are_one_and_the_source_names_which() -> None:
+    async def body() -> None:
+        both = PortSet([DatagramPort.bind([LOCALHOST[4]], 0), DatagramPort.bind([LOCALHOST[4]], 0)])
+        got: asyncio.Queue[tuple[bytes, Endpoint, Endpoint]] = asyncio.Queue()
+        both.start(lambda *datagram: got.put_nowait(datagram))
+        host = Host(LOCALHOST[4])
+        there = host.port.endpoints[0]
+        for source in [*both.endpoints, Endpoint(LOCALHOST[4], 9)]:
+            both.send(Datagram(b"from", there, source))
+        heard = [(await host.next())[1] for _ in range(3)]
+        assert heard == [*both.endpoints, both.endpoints[0]]
+        for endpoint in both.endpoints:
+            host.port.send(Datagram(b"to", endpoint, there))
+        assert {(await asyncio.wait_for(got.get(), 5))[2] for _ in range(2)} == set(both.endpoints)
+        assert both.dropped == 0
+        both.close()
+        both.close()
+        host.port.close()
+
+    run(body)

@@ -1,0 +1,172 @@
+"""Key encryption keys as a key server holds them: the policy of a group's Rekey SA, and each KEK of it (RFC 6407 5.3).
+
+A KEK lasts; before it ends the next one is made, and members get that one when they register again. The key pair that
+signs GROUPKEY-PUSH messages stays the same along a line of KEKs, unless the configuration names another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from netaddr import IPAddress
+
+from agent.clock import Entropy
+from agent.gcks.schedule import Renewal, Span
+from agent.gsa.identity import GroupId
+from agent.gsa.rekey import KEK_CIPHERS, Acknowledgement, RekeySignature
+from agent.gsa.sa import RekeySA
+from agent.secret import Secret
+
+__all__ = ["Kek", "KekPolicy", "fresh_signing_key", "make_kek", "signing_key_of_pem", "verify_key_of"]
+
+_SPI_OCTETS: Final = 16
+"""The cookie pair of GROUPKEY-PUSH messages (RFC 6407 5.3)."""
+_RSA_BITS: Final = 3072
+_LEAST_RSA_BITS: Final = 2048
+_CURVES: Final[dict[str, ec.EllipticCurve]] = {
+    "ecdsa-256": ec.SECP256R1(),
+    "ecdsa-384": ec.SECP384R1(),
+    "ecdsa-521": ec.SECP521R1(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KekPolicy:
+    """What a group's Rekey SA is.
+
+    `cipher`: a name of KEK_CIPHERS; `signature`: one of REKEY_SIGNATURES; `renewal`: lifetime and lead.
+    `source`, `destination`, `port`: of GROUPKEY-PUSH datagrams, from `source` and its port to the group's address.
+    `signing_key`: PKCS#8 DER of the pair to sign with; None to make one. `line`: what stays equal along a line of KEKs,
+    as text for the store; a change of it begins a new line.
+    """
+
+    cipher: str
+    signature: RekeySignature
+    renewal: Renewal
+    source: IPAddress
+    destination: IPAddress
+    port: int = 848
+    acknowledgement: Acknowledgement | None = None
+    signing_key: Secret | None = field(default=None, repr=False, compare=False)
+    line: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        pair = "" if self.signing_key is None else sha256(verify_key_of(self.signing_key.reveal())).hexdigest()
+        ends = f"{self.source}>{self.destination}:{self.port}"
+        ack = self.acknowledgement.value if self.acknowledgement is not None else ""
+        object.__setattr__(self, "line", "|".join((self.cipher, str(self.signature), ends, ack, pair)))
+
+
+@dataclass(frozen=True, slots=True)
+class Kek:
+    """One KEK of a line.
+
+    `spi`: 16 octets; `signing_key`: PKCS#8 DER; `verify_key`: its public half, DER SubjectPublicKeyInfo;
+    `span`: monotonic, in the store UTC.
+    """
+
+    group: GroupId
+    line: str
+    generation: int
+    spi: bytes
+    key: Secret
+    iv: bytes
+    signing_key: Secret
+    verify_key: bytes
+    span: Span
+
+    def rekey_sa(self, policy: KekPolicy) -> RekeySA:
+        """The Rekey SA to give a member. Its key is a copy: the KEK may be wiped meanwhile."""
+        return RekeySA(
+            spi=self.spi,
+            source=policy.source,
+            destination=policy.destination,
+            source_port=policy.port,
+            destination_port=policy.port,
+            key_algorithm=policy.cipher,
+            key=Secret(self.key.reveal()),
+            iv=self.iv,
+            signature_algorithm=policy.signature.algorithm,
+            signature_hash=policy.signature.hash,
+            verify_key=self.verify_key,
+            expires=self.span.expires,
+            acknowledgement=policy.acknowledgement,
+        )
+
+    def wipe(self) -> None:
+        """Overwrite the keys."""
+        self.key.wipe()
+        self.signing_key.wipe()
+
+
+def make_kek(
+    group: GroupId,
+    policy: KekPolicy,
+    latest: Kek | None,
+    signing_key: Secret,
+    *,
+    now: float,
+    entropy: Entropy,
+    used: AbstractSet[bytes],
+) -> Kek:
+    """A fresh KEK after `latest`, with an SPI that is in use by none."""
+    cipher = KEK_CIPHERS[policy.cipher]
+    spi = entropy.octets(_SPI_OCTETS)
+    while spi in used or not any(spi):
+        spi = entropy.octets(_SPI_OCTETS)
+    return Kek(
+        group=group,
+        line=policy.line,
+        generation=latest.generation + 1 if latest else 1,
+        spi=spi,
+        key=Secret(entropy.octets(cipher.key_octets)),
+        iv=entropy.octets(cipher.block_octets),
+        signing_key=Secret(signing_key.reveal()),
+        verify_key=latest.verify_key if latest else verify_key_of(signing_key.reveal()),
+        span=Span(now, now, now + policy.renewal.lifetime_s),
+    )
+
+
+def fresh_signing_key(signature: RekeySignature) -> Secret:
+    """A new pair for that signature, PKCS#8 DER. An RSA pair takes a good part of a second."""
+    curve = _CURVES.get(signature.algorithm)
+    pair: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    if curve is not None:
+        pair = ec.generate_private_key(curve)
+    else:
+        pair = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+    return _der(pair)
+
+
+def signing_key_of_pem(pem: bytes, signature: RekeySignature) -> Secret:
+    """The pair of a PEM file, PKCS#8 DER. Raises ValueError for none that fits the signature, with what is wanted."""
+    try:
+        pair = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        raise ValueError("is no unencrypted PEM private key") from None
+    curve = _CURVES.get(signature.algorithm)
+    if curve is not None:
+        fits = isinstance(pair, ec.EllipticCurvePrivateKey) and pair.curve.name == curve.name
+    else:
+        fits = isinstance(pair, rsa.RSAPrivateKey) and pair.key_size >= _LEAST_RSA_BITS
+    if not fits or not isinstance(pair, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        wanted = f"an RSA key of {_LEAST_RSA_BITS} bits or more" if curve is None else f"a key on {curve.name}"
+        raise ValueError(f'does not fit signature "{signature}": name {wanted}')
+    return _der(pair)
+
+
+def _der(pair: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Secret:
+    return Secret(
+        pair.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def verify_key_of(signing_key: bytes) -> bytes:
+    """The public half of a pair in PKCS#8 DER, as DER SubjectPublicKeyInfo."""
+    pair = serialization.load_der_private_key(signing_key, None)
+    return pair.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
