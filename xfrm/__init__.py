@@ -1,6 +1,7 @@
 """NETLINK_XFRM for Python: SAs and policies of the Linux kernel, typed, with an outcome for each request.
 
-Values are frozen dataclasses; keys never show themselves; addresses travel with their family::
+Values are frozen records, which `dataclasses` takes for its own; keys never show themselves; addresses travel with
+their family::
 
     from xfrm import Address, AeadAlgorithm, AsyncXfrmSocket, Key, SecurityAssociation
 

@@ -13,7 +13,7 @@ from xfrm.constants import Family
 from xfrm.errors import DecodeError, EncodeError
 from xfrm.record import record
 
-__all__ = ["AF_OF_OCTETS", "Address", "HasPacked", "Prefix"]
+__all__ = ["AF_OF_OCTETS", "Address", "HasPacked", "Prefix", "demand_one_family"]
 
 _OCTETS: Final[dict[int, int]] = {Family.AF_INET: 4, Family.AF_INET6: 16}
 AF_OF_OCTETS: Final[dict[int, Family]] = {4: Family.AF_INET, 16: Family.AF_INET6}
@@ -93,6 +93,14 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address.of('{self}')"
+
+
+def demand_one_family(**addresses: Address) -> None:
+    """Raise EncodeError where the addresses, given by what they are, differ in family: one of them would be misread."""
+    (first, one), *others = addresses.items()
+    for name, other in others:
+        if len(other.octets) != len(one.octets):
+            raise EncodeError(f"{first} {one} and {name} {other} differ in family")
 
 
 # An entry names its addresses twice, and the entries of a database have many addresses in common.

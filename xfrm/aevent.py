@@ -5,15 +5,14 @@ Made for fail-over: a standby sets what the active system reports, and goes on w
 
 from __future__ import annotations
 
-from xfrm.address import Address
+from xfrm.address import Address, demand_one_family
 from xfrm.attributes import IF_ID, LTIME_VAL, MARK, REPLAY_ESN_VAL, REPLAY_VAL, SA_DIR, SA_PCPU, AttributeSet
 from xfrm.codecs import ReplayEsn
 from xfrm.constants import AeFlag, SaDirection, known
 from xfrm.control_structs import AEVENT_ID, XfrmAeventId
 from xfrm.record import record
-from xfrm.replay import ReplayWindow, SequenceState, read_extended
+from xfrm.replay import ReplayWindow, SequenceState, encode_legacy, read_extended
 from xfrm.state import SaId
-from xfrm.structs import XfrmReplayState
 from xfrm.thresholds import Thresholds
 from xfrm.values import Usage
 
@@ -30,6 +29,7 @@ class Aevent:
     `sequence`: its numbers. `extended_window_packets`: the window of an SA that has it in XFRMA_REPLAY_ESN_VAL, None
     for one that has it in its struct: an update must have the SA's own. `usage`: its octets, packets and times.
     `thresholds`: when it reports next. `if_id`, `direction`, `cpu`: of the SA, reported only.
+    Raises EncodeError where the source is not of the SA's family.
     """
 
     sa_id: SaId
@@ -43,6 +43,9 @@ class Aevent:
     if_id: int = 0
     direction: int | None = None
     cpu: int | None = None
+
+    def __post_init__(self) -> None:
+        demand_one_family(source=self.source, destination=self.sa_id.destination)
 
     def encode(self) -> bytes:
         """The body of a NEWAE request. Raises EncodeError."""
@@ -92,8 +95,7 @@ def encode_query(sa_id: SaId) -> bytes:
 def _encode_sequence(sequence: SequenceState, extended_window_packets: int | None) -> bytes:
     if extended_window_packets is not None:
         return ReplayWindow(extended_window_packets).encode_extended(sequence)
-    word = sequence.bitmap[0] if sequence.bitmap else 0
-    return REPLAY_VAL.encode(XfrmReplayState(sequence.outbound, sequence.inbound, word))
+    return encode_legacy(sequence)
 
 
 def _read_sequence(attributes: AttributeSet) -> tuple[SequenceState | None, int | None]:

@@ -47,6 +47,12 @@ class Key:
     def __len__(self) -> int:
         return len(self._octets)
 
+    def __copy__(self) -> Key:
+        return Key(self._octets)
+
+    def __deepcopy__(self, memo: object) -> Key:
+        return Key(self._octets)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):
             return NotImplemented

@@ -265,7 +265,7 @@ def _name(octets: bytes) -> str:
 
 
 def _key(data: bytes, offset: int, bits: int) -> Key:
-    # Not every algorithm's key is whole octets in principle: the kernel rounds up.
-    if bits % 8 or len(data) != offset + bits // 8:
+    # A key of some bits is taken as the kernel takes it, which rounds up to octets.
+    if len(data) != offset + -(-bits // 8):
         raise DecodeError(f"a key of {bits} bits does not fit", offset=offset)
     return Key(data[offset:])

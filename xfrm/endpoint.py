@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 import socket as stdlib_socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,7 @@ from pyroute2.netlink.core import SyncAPI
 from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
 
 from xfrm.constants import NETLINK_XFRM
+from xfrm.namespace import in_namespace
 from xfrm.nl import MarshalXfrm
 
 __all__ = ["SyncEndpoint", "XfrmEndpoint", "open_sync", "run_sync", "twin"]
@@ -54,25 +56,22 @@ class XfrmEndpoint(AsyncNetlinkSocket, ABC):
     """What request sockets and monitors share: a NETLINK_XFRM socket in a namespace, with the options we rely on.
 
     `netns`: a name under /run/netns, None for this process's own. `receive_octets`: of the receive buffer, beyond
-    rmem_max where CAP_NET_ADMIN allows. It serves the thread and the event loop that opened it, and no others.
+    rmem_max where CAP_NET_ADMIN allows. It serves the process, the thread and the event loop that opened it, and no
+    others: RuntimeError says so, and changes nothing.
     """
 
     marshal_class = MarshalXfrm
 
     def __init__(self, *, netns: str | None, receive_octets: int) -> None:
-        # pyroute2's default flags would create a missing namespace.
-        super().__init__(
-            family=NETLINK_XFRM, netns=netns, flags=0, ext_ack=True, sndbuf=_SEND_OCTETS, rcvbuf=receive_octets
-        )
+        super().__init__(family=NETLINK_XFRM, ext_ack=True, sndbuf=_SEND_OCTETS, rcvbuf=receive_octets)
         self._netns: Final = netns
         self._receive_octets: Final = receive_octets
+        self._process: Final = os.getpid()
 
     def setup_socket(self) -> stdlib_socket.socket:
         """The socket, bound to a port id of the kernel's choice. Raises OSError."""
-        try:
-            opened = super().setup_socket()
-        except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, "no such network namespace", self._netns) from None
+        # pyroute2's own way into a namespace forks a child, which in a program with threads may never answer.
+        opened = in_namespace(self._netns, super().setup_socket)
         try:
             # Without CAP_ACK an error reply echoes the request, keys included.
             opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
@@ -87,6 +86,9 @@ class XfrmEndpoint(AsyncNetlinkSocket, ABC):
     async def setup_endpoint(self) -> None:
         """Join the event loop; done by the first use."""
         self.check_usable()
+        loop = getattr(self.local, "event_loop", None)
+        if loop is not None and loop is not asyncio.get_running_loop():
+            raise RuntimeError("a socket of XFRM serves the event loop that opened it")
         if getattr(self.local, "transport", None) is not None:
             return
         self.local.transport, self.local.protocol = await self.event_loop.create_datagram_endpoint(
@@ -94,9 +96,12 @@ class XfrmEndpoint(AsyncNetlinkSocket, ABC):
         )
 
     def check_usable(self) -> None:
-        """Raise OSError where it is closed, RuntimeError in another thread: pyroute2 would open a second socket."""
+        """Raise OSError where it is closed, RuntimeError in another thread or process."""
         if self.status["closed"]:
             raise OSError(errno.EBADF, "the socket is closed")
+        if os.getpid() != self._process:
+            raise RuntimeError("a socket of XFRM serves the process that made it")
+        # pyroute2 would open a second socket.
         self._check_tid(level=logging.ERROR, message="a socket of XFRM serves the thread that made it")
 
     @property
@@ -113,10 +118,19 @@ class XfrmEndpoint(AsyncNetlinkSocket, ABC):
         """The transport is gone."""
 
     def close(self, code: int = errno.ECONNRESET) -> None:
-        """Close it; a second time does nothing."""
-        if not self.status["closed"]:
+        """Close it; a second time does nothing, and in a forked child nothing but that. Raises RuntimeError."""
+        if self.status["closed"]:
+            return
+        if os.getpid() != self._process:
+            # The child shares its parent's epoll: taken out of that, the socket would be deaf in the parent.
             self.status["closed"] = True
-            super().close(code)
+            return
+        self.check_usable()
+        self.status["closed"] = True
+        loop = getattr(self.local, "event_loop", None)
+        if loop is not None and loop.is_closed() and hasattr(self.local, "transport"):
+            del self.local.transport  # its end would be the closed loop's work
+        super().close(code)
 
     async def __aenter__(self) -> Self:
         try:
@@ -133,9 +147,18 @@ class XfrmEndpoint(AsyncNetlinkSocket, ABC):
         await asyncio.sleep(0)  # the transport ends in the loop's next turn
 
 
-def run_sync(endpoint: XfrmEndpoint, work: Coroutine[Any, Any, T]) -> T:
-    """Do some work in the loop of `open_sync`. Raises what `check_usable` and the work raise."""
+def _demand_no_loop() -> None:
     try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("inside a running event loop use the asynchronous socket")
+
+
+def run_sync(endpoint: XfrmEndpoint, work: Coroutine[Any, Any, T]) -> T:
+    """Do some work in the loop of `open_sync`. Raises what `open_sync`, `check_usable` and the work raise."""
+    try:
+        _demand_no_loop()
         endpoint.check_usable()  # before pyroute2 makes a new loop, which nobody would close
     except (OSError, RuntimeError):
         work.close()
@@ -148,18 +171,15 @@ E = TypeVar("E", bound=XfrmEndpoint)
 
 def open_sync(endpoint: E) -> E:
     """An endpoint with an event loop of its own, which its close() ends. Raises RuntimeError inside a running loop."""
+    _demand_no_loop()
+    endpoint.local.keep_event_loop = True
+    endpoint.status["event_loop"] = "new"
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        endpoint.local.keep_event_loop = True
-        endpoint.status["event_loop"] = "new"
-        try:
-            endpoint.event_loop.run_until_complete(endpoint.setup_endpoint())
-        except OSError:
-            endpoint.close()
-            raise
-        return endpoint
-    raise RuntimeError("inside a running event loop use the asynchronous socket")
+        endpoint.event_loop.run_until_complete(endpoint.setup_endpoint())
+    except OSError:
+        endpoint.close()
+        raise
+    return endpoint
 
 
 E_co = TypeVar("E_co", bound=XfrmEndpoint, covariant=True)
@@ -180,7 +200,9 @@ class SyncEndpoint(SyncAPI, Generic[E_co]):
         self.close()
 
     def close(self, code: int = errno.ECONNRESET) -> None:
-        """Close it; a second time does nothing."""
+        """Close it; a second time does nothing. Raises RuntimeError inside a running loop or in another thread."""
+        if not self.asyncore.status["closed"]:
+            _demand_no_loop()
         self.asyncore.close(code)
 
 

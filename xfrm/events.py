@@ -10,7 +10,7 @@ from xfrm import control_structs, structs
 from xfrm.address import Address
 from xfrm.aevent import Aevent
 from xfrm.attributes import COADDR, IF_ID, MARK, POLICY, SA, SA_DIR, SA_PCPU
-from xfrm.constants import MessageType, Protocol, SaDirection, known
+from xfrm.constants import Direction, MessageType, Protocol, SaDirection, known
 from xfrm.errors import DecodeError
 from xfrm.frame import Frame
 from xfrm.info import DefaultPolicy
@@ -311,8 +311,9 @@ def _policy_deleted(message: Message) -> PolicyChange:
     record = message.read(structs.USERPOLICY_ID)
     info = message.attributes.get(POLICY)
     if info is None:
-        return PolicyChange(Change.DELETED, record.dir, Selector.from_uapi(record.sel), None, _origin(message))
-    # With XFRMA_POLICY the kernel leaves the id's selector empty.
+        direction, selector = known(Direction, record.dir), Selector.from_uapi(record.sel)
+        return PolicyChange(Change.DELETED, direction, selector, None, _origin(message))
+    # The id's selector is empty where it was deleted by its index.
     policy = Policy.decode(info, message.attributes.excluding(POLICY))
     return PolicyChange(Change.DELETED, policy.direction, policy.selector, policy, _origin(message))
 

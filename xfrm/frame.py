@@ -16,6 +16,8 @@ HEADER: Final = struct.Struct("=IHHII")
 ATTRIBUTE_HEADER: Final = struct.Struct("=HH")
 """struct nlattr: length (header included), type."""
 _ERROR: Final = struct.Struct("=i")
+_MAX_ERRNO: Final = 4095
+"""The largest error number of a kernel, MAX_ERRNO (linux/err.h)."""
 _ECHOED_HEADER: Final = 4
 """Where struct nlmsgerr has the header of the request it answers."""
 _NLMSGERR_ATTR_MSG: Final = 1
@@ -97,7 +99,10 @@ def _read_errno(body: bytes) -> int:
     if len(body) < _ERROR.size:
         raise DecodeError(f"an error number has {_ERROR.size} octets, {len(body)} left")
     # A dump ends with the last callback's length, zero or above; errors are below zero.
-    return max(0, -int(_ERROR.unpack_from(body)[0]))
+    errno = max(0, -int(_ERROR.unpack_from(body)[0]))
+    if errno > _MAX_ERRNO:
+        raise DecodeError(f"{errno} is no error number")
+    return errno
 
 
 def _read_text(body: bytes, offset: int) -> str:

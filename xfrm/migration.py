@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from xfrm import attributes as rows
-from xfrm.address import Address
+from xfrm.address import Address, demand_one_family
 from xfrm.attributes import AttributeSet
 from xfrm.constants import Direction, Mode, PolicyType, Protocol, SaDirection, known, word_of
 from xfrm.control_structs import (
@@ -34,10 +34,16 @@ NO_ENCAPSULATION_TYPE: Final = 0
 
 @record
 class KmAddress:
-    """struct xfrm_user_kmaddress: where key management reaches its peer from now on, passed on to its listeners."""
+    """struct xfrm_user_kmaddress: where key management reaches its peer from now on, passed on to its listeners.
+
+    Raises EncodeError where the families differ.
+    """
 
     local: Address
     remote: Address
+
+    def __post_init__(self) -> None:
+        demand_one_family(local=self.local, remote=self.remote)
 
     def to_uapi(self) -> XfrmUserKmaddress:
         """The uapi record."""
@@ -53,7 +59,8 @@ class KmAddress:
 class MigrationStep:
     """struct xfrm_user_migrate: SAs and templates between the old addresses, which get the new ones.
 
-    `protocol`, `mode`, `reqid`: of the SAs meant; reqid 0 for any.
+    `protocol`, `mode`, `reqid`: of the SAs meant; reqid 0 for any. The new addresses may be of another family than the
+    old ones. Raises EncodeError where source and destination differ in family.
     """
 
     old_source: Address
@@ -63,6 +70,10 @@ class MigrationStep:
     protocol: int = Protocol.ESP
     mode: int = Mode.TUNNEL
     reqid: int = 0
+
+    def __post_init__(self) -> None:
+        demand_one_family(source=self.old_source, destination=self.old_destination)
+        demand_one_family(source=self.new_source, destination=self.new_destination)
 
     def to_uapi(self) -> XfrmUserMigrate:
         """The uapi record."""
@@ -109,6 +120,10 @@ class Migration:
     offload: Offload | None = None
     if_id: int = 0
 
+    @property
+    def _family(self) -> int:
+        return _family_of(self.steps, self.selector)
+
     def encode(self) -> bytes:
         """The body of a MIGRATE request. Raises EncodeError."""
         return USERPOLICY_ID.pack(XfrmUserpolicyId(self.selector.to_uapi(), 0, self.direction)) + b"".join(
@@ -122,7 +137,7 @@ class Migration:
         if self.km_address is not None:
             yield rows.KMADDRESS.encode(self.km_address.to_uapi())
         if self.encapsulation is not None:
-            yield rows.ENCAP.encode(self.encapsulation.to_uapi())
+            yield rows.ENCAP.encode(self.encapsulation.to_uapi(self._family))
         if self.offload is not None:
             yield rows.OFFLOAD_DEV.encode(self.offload.to_uapi())
         if self.if_id:
@@ -141,7 +156,7 @@ class Migration:
             steps,
             read_policy_type(attributes),
             None if km_address is None else KmAddress.from_uapi(km_address),
-            None if encapsulation is None else Encapsulation.from_uapi(encapsulation, selector.family),
+            None if encapsulation is None else Encapsulation.from_uapi(encapsulation, _family_of(steps, selector)),
             Offload.from_uapi(attributes.get(rows.OFFLOAD_DEV)),
             attributes.get(rows.IF_ID) or 0,
         )
@@ -159,6 +174,7 @@ class SaMigration:
     takes it away; `encapsulation`, of type NO_ENCAPSULATION_TYPE to take it away; `offload`, which
     XFRM_MIGRATE_STATE_CLEAR_OFFLOAD takes away; `output_mark`; `nat_keepalive_s` and `mapping_max_age_s`, seconds, 0
     for none. `direction`: reported only. An SA must not send while it moves: block its traffic meanwhile.
+    Raises EncodeError where source and destination differ in family.
     """
 
     sa_id: SaId
@@ -174,6 +190,9 @@ class SaMigration:
     nat_keepalive_s: int | None = None
     mapping_max_age_s: int | None = None
     direction: int | None = None
+
+    def __post_init__(self) -> None:
+        demand_one_family(source=self.source, destination=self.destination)
 
     def encode(self) -> bytes:
         """The body of a MIGRATE_STATE request. Raises EncodeError."""
@@ -196,7 +215,7 @@ class SaMigration:
         if self.mark is not None:
             yield rows.MARK.encode(self.mark.to_uapi())
         if self.encapsulation is not None:
-            yield rows.ENCAP.encode(self.encapsulation.to_uapi())
+            yield rows.ENCAP.encode(self.encapsulation.to_uapi(self.destination.family))
         if self.offload is not None:
             yield rows.OFFLOAD_DEV.encode(self.offload.to_uapi())
         if self.output_mark is not None:
@@ -231,6 +250,11 @@ class SaMigration:
 
     def __str__(self) -> str:
         return f"{self.sa_id} to src {self.source} dst {self.destination}"
+
+
+def _family_of(steps: tuple[MigrationStep, ...], selector: Selector) -> int:
+    """The family of the SAs that were moved; the selector's is that of the packets inside."""
+    return steps[0].new_source.family if steps else selector.family
 
 
 def _read_id(record: XfrmUsersaId, mark: XfrmMark) -> SaId:

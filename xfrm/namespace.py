@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 __all__ = ["become_own_user", "in_fresh_namespace", "in_namespace"]
 
 _NAMED: Final = Path("/run/netns")
+# No file, no folder to it, no namespace in it.
+_NO_NAMESPACE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -33,19 +35,23 @@ def in_namespace(name: str | None, work: Callable[[], T]) -> T:
         return work()
 
     def enter() -> T:
-        try:
-            handle = os.open(_NAMED / name, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                raise
-            raise FileNotFoundError(errno.ENOENT, "no such network namespace", name) from None
+        _enter(name)
+        return work()
+
+    return _on_a_thread(enter)
+
+
+def _enter(name: str) -> None:
+    try:
+        handle = os.open(_NAMED / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _call("setns", handle, _CLONE_NEWNET)
         finally:
             os.close(handle)
-        return work()
-
-    return _on_a_thread(enter)
+    except (OSError, ValueError) as error:  # a name with a zero in it, or one that no file can have
+        if isinstance(error, OSError) and error.errno not in _NO_NAMESPACE:
+            raise
+        raise FileNotFoundError(errno.ENOENT, "no such network namespace", name) from None
 
 
 def in_fresh_namespace(work: Callable[[], T]) -> T:

@@ -41,6 +41,7 @@ __all__ = ["ALL_ALGORITHMS", "Policy", "PolicyId", "Template", "read_policy_type
 
 ALL_ALGORITHMS: Final = 0xFFFFFFFF
 """The algorithm masks of a template that accepts any SA."""
+_MASKS: Final = 3
 _OWN: Final = numbers_of((TMPL, MARK, IF_ID, POLICY_TYPE, LASTUSED, OFFLOAD_DEV, SEC_CTX))
 
 
@@ -52,7 +53,7 @@ class Template:
     family. `protocol`: ESP, AH. `spi`: pins one SA, 0 for any: without a pin the newest SA that fits is used, so a pin
     makes the switch to a new SA one update of the policy. `reqid`: must equal the SA's. `optional`: `level use`, which
     sends in clear where there is no SA. `algorithm_masks`: PF_KEY bits of integrity, encryption and compression.
-    Raises EncodeError where the families differ.
+    Raises EncodeError where the families differ, and for any other number of masks.
     """
 
     source: Address
@@ -68,6 +69,8 @@ class Template:
     def __post_init__(self) -> None:
         if len(self.source.octets) != len(self.destination.octets):
             raise EncodeError(f"source {self.source} and destination {self.destination} differ in family")
+        if len(self.algorithm_masks) != _MASKS:
+            raise EncodeError(f"a template has three algorithm masks, not {len(self.algorithm_masks)}")
 
     def to_uapi(self) -> XfrmUserTmpl:
         """The uapi record."""
@@ -217,15 +220,18 @@ class Policy:
 
     def encode_attributes(self) -> bytes:
         """The attributes after the struct. Raises EncodeError."""
-        parts: list[bytes] = []
-        if self.templates:
-            parts.append(encode_attribute(TMPL.number, b"".join([template.encode() for template in self.templates])))
+        templates = [template.encode() for template in self.templates]
+        found = encode_attribute(TMPL.number, b"".join(templates)) if templates else b""
         if _unusual_of(self) != _UNUSUAL:
-            parts.extend(_name_attributes(self))
-            if self.offload is not None:
-                parts.append(OFFLOAD_DEV.encode(self.offload.to_uapi()))
-            parts.extend(attribute.encode() for attribute in self.other)
-        return b"".join(parts)
+            found += b"".join(self._unusual())
+        return found
+
+    def _unusual(self) -> Iterator[bytes]:
+        yield from _name_attributes(self)
+        if self.offload is not None:
+            yield OFFLOAD_DEV.encode(self.offload.to_uapi())
+        for attribute in self.other:
+            yield attribute.encode()
 
     def to_uapi(self) -> XfrmUserpolicyInfo:
         """The uapi record."""

@@ -155,7 +155,12 @@ def _find(*, in_place: bool) -> KernelCapabilities:
         elif add_xfrm_interface("probe", _IF_ID) == 0:
             features.add(Feature.XFRM_INTERFACE)
         if esp is None:
-            untried |= {trial.feature for trial in FEATURE_TRIALS} | {Feature.OFFLOAD}
+            untried |= {trial.feature for trial in FEATURE_TRIALS}
+        offload = offload_trial(taken)
+        if offload is None:
+            untried |= {Feature.OFFLOAD}
+        elif _refuses_offload(kernel, offload):
+            features.add(Feature.OFFLOAD)
         return KernelCapabilities(
             release=os.uname().release,
             protocols=_protocols(kernel, taken),
@@ -232,15 +237,16 @@ def _window(kernel: XfrmSocket, esp: SecurityAssociation) -> int:
 
 def _shown_features(kernel: XfrmSocket, esp: SecurityAssociation) -> set[Feature]:
     tried = _try(kernel, [trial.made_of(esp) for trial in FEATURE_TRIALS])
-    features = {
+    return {
         trial.feature
         for trial, found in zip(FEATURE_TRIALS, tried, strict=True)
         if found.shown is not None and trial.shown(found.shown)
     }
-    refused = _try(kernel, [offload_trial(esp)])[0].refusal
-    if refused is not None and refused.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-        features.add(Feature.OFFLOAD)
-    return features
+
+
+def _refuses_offload(kernel: XfrmSocket, trial: SecurityAssociation) -> bool:
+    refused = _try(kernel, [trial])[0].refusal
+    return refused is not None and refused.errno in (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def _asked_features(kernel: XfrmSocket) -> set[Feature]:

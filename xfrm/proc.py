@@ -48,7 +48,8 @@ COUNTERS: Final[Mapping[str, Explanation]] = {
     ),
     "XfrmInStateProtoError": Explanation(
         "received, but its integrity check failed: another key, or a packet that was changed",
-        "compare the keys of both ends; with extended sequence numbers also the high half that this receiver starts at",
+        "compare the keys of both ends; with extended sequence numbers also the high half that this receiver starts at;"
+        " a host's own multicast fails so while the module esp4_offload is loaded",
     ),
     "XfrmInStateModeError": Explanation(
         "received, but what is inside does not fit the SA's mode",

@@ -21,6 +21,7 @@ __all__ = [
     "NO_SEQUENCE",
     "ReplayWindow",
     "SequenceState",
+    "encode_legacy",
     "read_extended",
     "read_replay",
 ]
@@ -84,8 +85,7 @@ class ReplayWindow:
             return self.encode_extended(at)
         if at is NO_SEQUENCE or at == NO_SEQUENCE:
             return b""
-        word = at.bitmap[0] if at.bitmap else 0
-        return REPLAY_VAL.encode(XfrmReplayState(at.outbound, at.inbound, word))
+        return encode_legacy(at)
 
     def encode_extended(self, at: SequenceState) -> bytes:
         """XFRMA_REPLAY_ESN_VAL, standing at `at`, whatever the window's size. Raises EncodeError."""
@@ -95,6 +95,14 @@ class ReplayWindow:
             words, at.outbound & _LOW, at.inbound & _LOW, at.outbound >> 32, at.inbound >> 32, self.packets
         )
         return REPLAY_ESN_VAL.encode(ReplayEsn(state, bitmap))
+
+
+def encode_legacy(at: SequenceState) -> bytes:
+    """XFRMA_REPLAY_VAL, standing at `at`. Raises EncodeError."""
+    if len(at.bitmap) > 1:
+        raise EncodeError(f"a window of {_LEGACY_PACKETS} packets has a bitmap of one word, not {len(at.bitmap)}")
+    word = at.bitmap[0] if at.bitmap else 0
+    return REPLAY_VAL.encode(XfrmReplayState(at.outbound, at.inbound, word))
 
 
 NO_REPLAY_CHECK: Final = ReplayWindow()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from xfrm.address import demand_one_family
 from xfrm.aevent import Aevent, encode_query
 from xfrm.answers import Answer, read_answer
 from xfrm.attributes import ADDRESS_FILTER, MARK, POLICY_TYPE, PROTO, SA_PCPU
@@ -17,7 +18,7 @@ from xfrm.frame import Frame
 from xfrm.info import DefaultPolicy, HashThreshold, encode_info_query, encode_thresholds
 from xfrm.migration import Migration, SaMigration
 from xfrm.policy import ALL_ALGORITHMS, Policy, PolicyId
-from xfrm.record import field, record
+from xfrm.record import record
 from xfrm.selector import AddressFilter
 from xfrm.spi import SpiRequest
 from xfrm.state import SaId, SecurityAssociation
@@ -89,24 +90,65 @@ Subject: TypeAlias = (
 """What a request is about."""
 
 
-@record
 class Request:
-    """One request. `verb`, `subject`: what it does to what, for people; `body`: struct and attributes, keys too."""
+    """One request. `verb`, `subject`: what it does to what, for people; `body`: struct and attributes, keys too.
 
-    type: MessageType
-    flags: int
-    verb: str
-    subject: Subject
-    body: bytes = field(repr=False)
+    `octets`: of the body; `is_dump`: whether it asks for all entries, and the answer is multipart.
+
+    An SA, a policy or the name of one needs no `body`: it is what the subject encodes to. That is kept until the
+    request is sent (`hand_over`) and made again where it is asked for later, so that requests that were done, and
+    outcomes, hold no octets of keys. Raises EncodeError.
+    """
+
+    __slots__ = ("_body", "_given", "flags", "is_dump", "octets", "subject", "type", "verb")
+    __hash__ = None  # type: ignore[assignment]  # a hash table would compare keys in variable time
+
+    def __init__(self, type_: MessageType, flags: int, verb: str, subject: Subject, body: bytes | None = None) -> None:
+        self.type: Final = type_
+        self.flags: Final = flags
+        self.verb: Final = verb
+        self.subject: Final = subject
+        self.is_dump: Final = flags & _DUMP == _DUMP  # NLM_F_DUMP is two bits
+        self._given: Final = body is not None
+        made = _encoded(subject) if body is None else body
+        self._body: bytes | None = made
+        self.octets: Final = len(made)
 
     @property
-    def is_dump(self) -> bool:
-        """Whether it asks for all entries: the answer is multipart."""
-        return self.flags & _DUMP == _DUMP  # NLM_F_DUMP is two bits
+    def body(self) -> bytes:
+        """Struct and attributes. Raises EncodeError."""
+        return _encoded(self.subject) if self._body is None else self._body
+
+    def hand_over(self) -> bytes:
+        """The body, to be sent: no longer kept here where the subject can make it again. Raises EncodeError."""
+        body = self._body
+        if body is None:
+            return _encoded(self.subject)
+        if not self._given:
+            self._body = None
+        return body
 
     def describe(self) -> str:
         """One line for people, without keys."""
         return f"{self.verb} {self.subject}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Request):
+            return NotImplemented
+        mine = (self.type, self.flags, self.verb, self.subject)
+        return mine == (other.type, other.flags, other.verb, other.subject) and self.body == other.body
+
+    def __repr__(self) -> str:
+        return f"<Request: {self.describe()}>"
+
+
+def _encoded(subject: Subject) -> bytes:
+    if isinstance(subject, _ENCODABLE):
+        return subject.encode()
+    raise TypeError(f"a request about {subject} needs a body")
+
+
+_ENCODABLE: Final = (SecurityAssociation, Policy, SaId, PolicyId)
 
 
 @record
@@ -132,22 +174,22 @@ class Outcome:
 
 def add_sa(sa: SecurityAssociation) -> Request:
     """NEWSA: EEXIST where one of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", sa, sa.encode())
+    return Request(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", sa)
 
 
 def update_sa(sa: SecurityAssociation) -> Request:
     """UPDSA: ESRCH where none of its name is there. The kernel keeps the key it has. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", sa, sa.encode())
+    return Request(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", sa)
 
 
 def delete_sa(sa_id: SaId) -> Request:
     """DELSA: ESRCH where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", sa_id, sa_id.encode())
+    return Request(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", sa_id)
 
 
 def get_sa(sa_id: SaId) -> Request:
     """GETSA: answered by NEWSA; ESRCH where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", sa_id, sa_id.encode())
+    return Request(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", sa_id)
 
 
 def dump_sas(*, protocol: int | None = None, addresses: AddressFilter | None = None) -> Request:
@@ -167,22 +209,22 @@ def flush_sas(protocol: int = Protocol.IPSEC_PROTO_ANY) -> Request:
 
 def add_policy(policy: Policy) -> Request:
     """NEWPOLICY: EEXIST where one of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", policy, policy.encode())
+    return Request(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", policy)
 
 
 def update_policy(policy: Policy) -> Request:
     """UPDPOLICY: replaces the one of its name, or adds it. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", policy, policy.encode())
+    return Request(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", policy)
 
 
 def delete_policy(policy_id: PolicyId) -> Request:
     """DELPOLICY: ENOENT where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", policy_id, policy_id.encode())
+    return Request(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", policy_id)
 
 
 def get_policy(policy_id: PolicyId) -> Request:
     """GETPOLICY: answered by NEWPOLICY; ENOENT where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", policy_id, policy_id.encode())
+    return Request(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", policy_id)
 
 
 def dump_policies() -> Request:
@@ -203,6 +245,7 @@ def allocate_spi(wanted: SpiRequest) -> Request:
 
 def acquire(asked: Acquire) -> Request:
     """ACQUIRE: has the kernel ask key management for SAs, as if a packet had; needs templates. Raises EncodeError."""
+    demand_one_family(source=asked.source, destination=asked.sa_id.destination)
     policy = asked.policy
     record = XfrmUserAcquire(
         id=XfrmId(asked.sa_id.destination.octets, asked.sa_id.spi, asked.sa_id.protocol),

@@ -144,7 +144,9 @@ class AsyncXfrmSocket(XfrmEndpoint, XfrmCalls):
         return outcomes
 
     async def request(self, item: Request) -> Frame | None:
-        """Ask for one thing; the kernel's answer where it has one. Raises KernelRefused."""
+        """Ask for one thing; the kernel's answer where it has one. Raises KernelRefused, ValueError for a dump."""
+        if item.is_dump:
+            raise ValueError(f"{item.describe()}: a dump is for dump, dump_entries or request_many")
         async with self._turn:
             await self.setup_endpoint()
             window = Window([item], self._numbers, port=self.port)
@@ -157,8 +159,10 @@ class AsyncXfrmSocket(XfrmEndpoint, XfrmCalls):
     async def dump_entries(self, item: Request, read: Callable[[Frame], T]) -> list[T]:
         """Every entry a dump request gives, each made by `read` as it comes.
 
-        Raises KernelRefused, DumpInterrupted, and DecodeError where `read` does.
+        Raises KernelRefused, DumpInterrupted, DecodeError where `read` does, and ValueError for what is no dump.
         """
+        if not item.is_dump:
+            raise ValueError(f"{item.describe()}: is no dump")
         async with self._turn:
             await self.setup_endpoint()
             return await self._dump_whole(item, read)

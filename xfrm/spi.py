@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xfrm.address import Address
+from xfrm.address import Address, demand_one_family
 from xfrm.attributes import IF_ID, MARK, SA_DIR, SA_PCPU, AttributeSet
 from xfrm.constants import Mode, Protocol, SaDirection, known
 from xfrm.control_structs import USERSPI_INFO, XfrmUserspiInfo
@@ -21,6 +21,7 @@ class SpiRequest:
     `acquire_sequence`: of the ACQUIRE it answers, whose larval SA then gets the SPI. `direction`: XFRMA_SA_DIR (Linux
     6.10). `cpu`: XFRMA_SA_PCPU (6.13).
     The larval SA goes after net.core.xfrm_acq_expires seconds unless an update (UPDSA) completes it.
+    Raises EncodeError where source and destination differ in family.
     """
 
     source: Address
@@ -35,6 +36,9 @@ class SpiRequest:
     if_id: int = 0
     direction: int | None = None
     cpu: int | None = None
+
+    def __post_init__(self) -> None:
+        demand_one_family(source=self.source, destination=self.destination)
 
     def encode(self) -> bytes:
         """The body of an ALLOCSPI request. Raises EncodeError."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from operator import attrgetter
 from typing import Any, Final
 
 from xfrm import attributes as rows
-from xfrm.address import AF_OF_OCTETS, Address
+from xfrm.address import AF_OF_OCTETS, Address, demand_one_family
 from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
 from xfrm.attributes import Attribute, AttributeSet, RawAttribute, numbers_of
 from xfrm.constants import EncapsulationType, Family, Mode, Protocol, SaDirection, SaFlag, known, word_of
@@ -68,6 +67,7 @@ class SaId:
         if self.mark is not None:
             body += rows.MARK.encode(self.mark.to_uapi())
         if self.source is not None:
+            demand_one_family(source=self.source, destination=self.destination)
             body += rows.SRCADDR.encode(XfrmAddress(self.source.octets))
         return body
 
@@ -101,8 +101,9 @@ class Encapsulation:
     destination_port: int
     original: Address
 
-    def to_uapi(self) -> XfrmEncapTmpl:
-        """The uapi record."""
+    def to_uapi(self, family: int) -> XfrmEncapTmpl:
+        """The uapi record for an SA of this family. Raises EncodeError where `original` is of another."""
+        demand_one_family(SA=Address.any(family), original=self.original)
         return XfrmEncapTmpl(self.type, self.source_port, self.destination_port, self.original.octets)
 
     @classmethod
@@ -126,16 +127,18 @@ class SecurityAssociation:
     """An SA, struct xfrm_usersa_info with its attributes.
 
     `source`: unspecified for any source, which a tunnel's sender cannot have (it would be the outer source);
-    `destination`, `spi`, `protocol`, `mark`: its name. `reqid`: must equal that of the template which uses it.
-    `aead`, or `encryption` with `integrity`, or `integrity` alone for AH, or `compression` for IPComp. `selector`:
-    packets it accepts, None for all of its family. `replay`; `lifetime`. `flags`: SaFlag bits but ESN, which `replay`
-    has; `extra_flags`: SaExtraFlag. `direction`: XFRMA_SA_DIR, None for an SA that serves both ways. `output_mark`: of
-    packets it made. `tfc_padding_octets`: RFC 4303 2.7. `acquire_sequence`: of the ACQUIRE it answers. `offload`: the
-    interface that does its work. `security_context`: label of a security module. `cpu`: XFRMA_SA_PCPU, the only one
-    whose packets it takes (Linux 6.13), None for all. `iptfs`: for mode IPTFS. `nat_keepalive_s`: seconds between
-    keepalives of an encapsulated outbound SA (Linux 6.11), 0 for none. `mapping_max_age_s`: XFRMA_MTIMER_THRESH,
-    seconds between two MAPPING events at least. `care_of`: XFRMA_COADDR (Mobile IPv6). `sequence`: where it starts, or
-    stands. `thresholds`, `initial_usage` (XFRMA_LTIME_VAL): only on the way in.
+    `destination`, `spi`, `protocol`, `mark`: its name. `reqid`: must equal that of the template which uses it. `aead`,
+    or `encryption` with `integrity`, or `integrity` alone for AH, or `compression` for IPComp. `selector`: packets it
+    accepts, None for all of its family. `replay`; `lifetime`. `flags`: SaFlag bits but ESN, which `replay` has;
+    `extra_flags`: SaExtraFlag. `direction`: XFRMA_SA_DIR, None for an SA that serves both ways; with one, kernels
+    answer EINVAL to what is of the other way, and to a 32-bit number in `sequence` that is used up (0xFFFFFFFF).
+    `output_mark`: of packets it made. `tfc_padding_octets`: RFC 4303 2.7. `acquire_sequence`: of the ACQUIRE it
+    answers. `offload`: the interface that does its work. `security_context`: label of a security module. `cpu`:
+    XFRMA_SA_PCPU, the only one whose packets it takes (Linux 6.13), None for all; it needs a direction. `iptfs`: for
+    mode IPTFS. `nat_keepalive_s`: seconds between keepalives of an encapsulated outbound SA (Linux 6.11), 0 for none.
+    `mapping_max_age_s`: XFRMA_MTIMER_THRESH, seconds between two MAPPING events at least. `care_of`: XFRMA_COADDR
+    (Mobile IPv6). `sequence`: where it starts, or stands. `thresholds`, `initial_usage` (XFRMA_LTIME_VAL): only on the
+    way in.
     `usage`, `statistics`, `last_used_utc_s`: what a kernel reported. `other`: attributes this library does not know,
     and an XFRMA_ALG_AUTH without its XFRMA_ALG_AUTH_TRUNC, kept as they came.
     Raises EncodeError where source and destination differ in family.
@@ -256,9 +259,32 @@ class SecurityAssociation:
             found.append(rows.ALG_AUTH_TRUNC.encode(self.integrity))
         if self.replay is not NO_REPLAY_CHECK or self.sequence is not NO_SEQUENCE:
             found.append(self.replay.encode(self.sequence))
-        if _unusual_of(self) != _nothing_unusual():
+        if self._has_unusual():
             found.extend(self._unusual())
         return found
+
+    def _has_unusual(self) -> bool:
+        """Whether `_unusual` finds something, which in most SAs it does not."""
+        return bool(
+            self.mark
+            or self.if_id
+            or self.extra_flags
+            or self.direction is not None
+            or self.output_mark
+            or self.encapsulation
+            or self.tfc_padding_octets
+            or self.compression
+            or self.offload
+            or self.security_context
+            or self.cpu is not None
+            or self.iptfs
+            or self.nat_keepalive_s
+            or self.mapping_max_age_s
+            or self.care_of
+            or self.thresholds
+            or self.initial_usage
+            or self.other
+        )
 
     def _unusual(self) -> Iterator[bytes]:
         if self.compression is not None:
@@ -266,7 +292,7 @@ class SecurityAssociation:
         if self.mark is not None:
             yield rows.MARK.encode(self.mark.to_uapi())
         if self.encapsulation is not None:
-            yield rows.ENCAP.encode(self.encapsulation.to_uapi())
+            yield rows.ENCAP.encode(self.encapsulation.to_uapi(self.destination.family))
         if self.output_mark is not None:
             yield rows.SET_MARK.encode(self.output_mark.value)
             if self.output_mark.mask != _ALL_BITS:
@@ -290,6 +316,7 @@ class SecurityAssociation:
         if self.iptfs is not None:
             yield from self.iptfs.encode()
         if self.care_of is not None:
+            demand_one_family(destination=self.destination, care_of=self.care_of)
             yield rows.COADDR.encode(XfrmAddress(self.care_of.octets))
         if self.thresholds is not None:
             yield from self.thresholds.encode()
@@ -356,21 +383,6 @@ def read_output_mark(attributes: AttributeSet) -> Mark | None:
     if value is None:
         return None
     return Mark(value, _ALL_BITS if mask is None else mask)
-
-
-_UNUSUAL_FIELDS: Final = (
-    *("mark", "if_id", "extra_flags", "direction", "output_mark", "encapsulation", "tfc_padding_octets", "compression"),
-    *("offload", "security_context", "cpu", "iptfs", "nat_keepalive_s", "mapping_max_age_s", "care_of", "thresholds"),
-    *("initial_usage", "other"),
-)
-"""The fields that most SAs leave alone."""
-_unusual_of: Final[Callable[[SecurityAssociation], tuple[Any, ...]]] = attrgetter(*_UNUSUAL_FIELDS)
-
-
-@cache
-def _nothing_unusual() -> tuple[Any, ...]:
-    anywhere = Address.any(Family.AF_INET)
-    return _unusual_of(SecurityAssociation(anywhere, anywhere, 0))
 
 
 def _read_unusual(attributes: AttributeSet, family: int) -> dict[str, Any]:

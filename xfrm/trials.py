@@ -6,7 +6,7 @@ All SAs are to documentation addresses (RFC 5737, RFC 3849), to which no packet 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -147,9 +147,16 @@ def of_family(sa: SecurityAssociation, family: Family, mode: Mode = Mode.TRANSPO
     return made
 
 
-def offload_trial(sa: SecurityAssociation) -> SecurityAssociation:
-    """An SA to be carried out by the loopback interface, which cannot: a kernel that knows offload refuses it."""
-    return replace(sa, offload=Offload(_LOOPBACK, OffloadFlag.XFRM_OFFLOAD_PACKET), direction=None)
+def offload_trial(taken: Iterable[SecurityAssociation]) -> SecurityAssociation | None:
+    """An SA to be carried out by the loopback interface, which cannot: a kernel that knows offload refuses it.
+
+    `taken`: SAs that the kernel took, of which one that is not of ESP will do; None where there is none. An SA of ESP
+    would load esp4_offload, with which a host no longer hears what it sends to a multicast group by ESP itself.
+    """
+    for sa in taken:
+        if sa.protocol != Protocol.ESP:
+            return replace(sa, offload=Offload(_LOOPBACK, OffloadFlag.XFRM_OFFLOAD_PACKET), direction=None)
+    return None
 
 
 def _encapsulated(sa: SecurityAssociation, type_: EncapsulationType) -> SecurityAssociation:

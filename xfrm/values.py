@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Final
 
@@ -65,7 +65,7 @@ class Lifetime:
 
     def encode(self) -> bytes:
         """The octets of the struct."""
-        return _wire_limits(_limits_of(self))
+        return _no_limits() if self is NO_LIFETIME else _wire_limits(_limits_of(self))
 
     @classmethod
     def from_uapi(cls, record: XfrmLifetimeCfg) -> Lifetime:
@@ -76,6 +76,11 @@ class Lifetime:
 _limits_of: Final = attrgetter(*Lifetime.__match_args__)
 NO_LIFETIME: Final = Lifetime()
 """No limit at all."""
+
+
+@cache
+def _no_limits() -> bytes:
+    return LIFETIME_CFG.pack(XfrmLifetimeCfg())
 
 
 # The entries of a database have few lifetimes between them.

@@ -16,7 +16,7 @@ from xfrm.requests import Outcome, Request
 
 __all__ = ["MAX_WINDOW_COST", "MAX_WINDOW_OCTETS", "SequenceNumbers", "Window", "cut"]
 
-MAX_WINDOW_COST: Final = 128
+MAX_WINDOW_COST: Final = 200
 """Policies in a window; an SA costs two. sendmsg runs a whole window inside the kernel, and the event loop waits."""
 MAX_WINDOW_OCTETS: Final = 256 * 1024
 """Octets of a window, well under the send buffer: beyond that the kernel answers EMSGSIZE to the whole of it."""
@@ -51,7 +51,7 @@ def cut(requests: Iterable[Request]) -> Iterator[tuple[int, list[Request]]]:
     alone = False
     for request in requests:
         request_cost = _COST.get(request.type, 1)
-        request_octets = len(request.body) + HEADER.size
+        request_octets = request.octets + HEADER.size
         cost += request_cost
         octets += request_octets
         is_dump = request.is_dump
@@ -87,17 +87,16 @@ class Window:
 
     def _compose(self, port: int) -> bytes:
         pack, number = HEADER.pack, self._first
+        last = number + len(self._requests) - 1
         parts: list[bytes] = []
         for request in self._requests:
-            body = request.body
+            body = request.hand_over()
             octets = len(body)
-            parts += (pack(HEADER.size + octets, request.type, request.flags, number, port), body)
+            flags = request.flags | _ACK if number == last else request.flags
+            parts += (pack(HEADER.size + octets, request.type, flags, number, port), body)
             if octets & 3:
                 parts.append(bytes(-octets & 3))
             number += 1
-        last = self._requests[-1]
-        begun = 3 if len(last.body) & 3 else 2
-        parts[-begun] = pack(HEADER.size + len(last.body), last.type, last.flags | _ACK, number - 1, port)
         return b"".join(parts)
 
     def feed(self, frames: Sequence[Frame]) -> None:

@@ -53,6 +53,7 @@ from agent.gsa.databases import (
 from xfrm import events, requests
 from xfrm.address import Address
 from xfrm.errors import EncodeError, KernelRefused, XfrmError
+from xfrm.migration import Migration
 from xfrm.monitor import AsyncXfrmMonitor
 from xfrm.socket import AsyncXfrmSocket
 from xfrm.state import SecurityAssociation
@@ -219,6 +220,10 @@ def _event(event: events.Event, own_port: int) -> DataPathEvent | None:
             return ChangedByOthers("a policy of ours expired")
         case events.SaFlush(origin=origin) | events.PolicyFlush(origin=origin) if origin.port != own_port:
             return ChangedByOthers("another program flushed SAs or policies")
+        case events.PolicyMigrated(migration) if _to_group(migration):
+            return ChangedByOthers(f"another program migrated a policy and its SAs: {migration}")
+        case events.SaMigrated(move, origin) if _others(origin, own_port, move.sa_id.destination):
+            return ChangedByOthers(f"another program migrated an SA: {move}")
         case events.SaChange(change, sa_id, origin=origin) if _others(origin, own_port, sa_id.destination):
             return ChangedByOthers(f"another program {change.value} an SA: {sa_id}")
         case events.PolicyChange(change, _, selector, origin=origin) if _others(
@@ -226,6 +231,13 @@ def _event(event: events.Event, own_port: int) -> DataPathEvent | None:
         ):
             return ChangedByOthers(f"another program {change.value} a policy: {selector}")
     return None
+
+
+def _to_group(migration: Migration) -> bool:
+    """Whether a migration touches a multicast group; gmd migrates nothing, so it is somebody else's."""
+    ends = [migration.selector.destination.address]
+    ends += [address for step in migration.steps for address in (step.old_destination, step.new_destination)]
+    return any(address.is_multicast for address in ends)
 
 
 def _others(origin: events.Origin, own_port: int, destination: Address) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, Literal
 
 from netaddr import IPAddress, IPNetwork
@@ -39,6 +40,8 @@ from xfrm.state import SaId, SecurityAssociation
 from xfrm.values import Lifetime
 
 __all__ = [
+    "NOT_SAID_OF_AN_SA",
+    "NOT_SAID_OF_A_POLICY",
     "UnreadableError",
     "policy_id_of",
     "policy_of",
@@ -52,6 +55,7 @@ __all__ = [
 
 _BACKSTOP_GRACE_S: Final = 2
 """How long the kernel keeps an SA that its owner should have removed: rounding, and the owner's own reaction."""
+_KILOBYTE: Final = 1024
 _SOFT_SHARE: Final = 7 / 8
 """The part of a limit on octets after which the kernel gives a hint."""
 
@@ -64,6 +68,27 @@ _DIRECTIONS_BACK: Final[dict[int, PolicyDirection]] = {number: mine for mine, nu
 _FAMILIES: Final = {4: constants.Family.AF_INET, 6: constants.Family.AF_INET6}
 _VERSIONS: Final[dict[int, Literal[4, 6]]] = {constants.Family.AF_INET: 4, constants.Family.AF_INET6: 6}
 _ICMP: Final = frozenset({1, 58})
+
+# What an entry of ours cannot say must be as it is where nobody set it. `other` is not among this: a newer kernel may
+# report more of every SA, each of which would be replaced without end.
+NOT_SAID_OF_AN_SA: Final = (
+    *("if_id", "extra_flags", "direction", "output_mark", "encapsulation", "tfc_padding_octets", "compression"),
+    *("offload", "security_context", "cpu", "iptfs", "nat_keepalive_s", "mapping_max_age_s", "care_of"),
+)
+"""Fields of a kernel's SA that an SA of ours leaves unset."""
+NOT_SAID_OF_A_POLICY: Final = ("flags", "share", "offload")
+"""Fields of a kernel's policy that a policy of ours leaves unset."""
+_more_of_sa: Final = attrgetter(*NOT_SAID_OF_AN_SA)
+_more_of_policy: Final = attrgetter(*NOT_SAID_OF_A_POLICY)
+_more_of_template: Final = attrgetter("optional", "share", "algorithm_masks")
+_more_of_lifetime: Final = attrgetter("soft_packets", "hard_packets", "soft_add_s", "soft_use_s", "hard_use_s")
+_ANY4: Final = Address.any(constants.Family.AF_INET)
+_NO_MORE_OF_SA: Final = _more_of_sa(SecurityAssociation(_ANY4, _ANY4, 0))
+_NO_MORE_OF_POLICY: Final = _more_of_policy(
+    xfrm_policy.Policy(Selector(Prefix.host(_ANY4), Prefix.host(_ANY4)), constants.Direction.OUT)
+)
+_NO_MORE_OF_TEMPLATE: Final = _more_of_template(xfrm_policy.Template(_ANY4, _ANY4))
+_NO_MORE_OF_LIFETIME: Final = _more_of_lifetime(Lifetime())
 
 
 class UnreadableError(Exception):
@@ -141,7 +166,7 @@ def sa_of(entry: SadEntry, now: float) -> SecurityAssociation:
     """The kernel's form of an SA. XFRMA_SA_DIR stays unset: one that has it serves one direction only."""
     names = names_of(entry.transform)
     key, integrity_key = Key(entry.cipher_key.reveal()), Key(entry.integrity_key.reveal())
-    octets = None if entry.lifetime_kilobytes is None else 1024 * entry.lifetime_kilobytes
+    octets = None if entry.lifetime_kilobytes is None else _KILOBYTE * entry.lifetime_kilobytes
     seconds = None if entry.expires is None else max(0, math.ceil(entry.expires - now)) + _BACKSTOP_GRACE_S
     return SecurityAssociation(
         source=_address(entry.source, entry.selector.family),
@@ -198,11 +223,10 @@ def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float)
     """An SA of ours as the kernel has it. Raises UnreadableError."""
     if (
         sa.flags != _flags(key.protocol, key.destination)
-        or sa.extra_flags
-        or sa.if_id
-        or sa.direction is not None
-        or sa.encapsulation
         or sa.replay.esn
+        or _more_of_sa(sa) != _NO_MORE_OF_SA
+        or _more_of_lifetime(sa.lifetime) != _NO_MORE_OF_LIFETIME
+        or (sa.lifetime.hard_bytes or 0) % _KILOBYTE
     ):
         raise UnreadableError
     mode = _MODES_BACK.get(sa.mode)
@@ -225,7 +249,7 @@ def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float)
         selector=_flow(sa.selector),
         replay_window=sa.replay.packets,
         expires=expires,
-        lifetime_kilobytes=None if sa.lifetime.hard_bytes is None else sa.lifetime.hard_bytes // 1024,
+        lifetime_kilobytes=None if sa.lifetime.hard_bytes is None else sa.lifetime.hard_bytes // _KILOBYTE,
         usage=None if sa.usage is None else SaUsage(sa.usage.octets, sa.usage.packets),
     )
 
@@ -259,7 +283,9 @@ def spd_key_of(policy: xfrm_policy.Policy) -> SpdKey | None:
     direction = _DIRECTIONS_BACK.get(policy.direction)
     if direction is None or policy.priority not in OWN_PRIORITIES or policy.type != constants.PolicyType.MAIN:
         return None
-    if policy.mark is not None or policy.if_id or not policy.selector.destination.address.is_multicast:
+    if policy.mark is not None or policy.if_id or policy.security_context is not None:
+        return None
+    if not policy.selector.destination.address.is_multicast:
         return None
     if any(template.reqid not in OWN_REQIDS for template in policy.templates):
         return None
@@ -271,7 +297,7 @@ def spd_key_of(policy: xfrm_policy.Policy) -> SpdKey | None:
 
 def spd_entry_of(policy: xfrm_policy.Policy, key: SpdKey) -> SpdEntry:
     """A policy of ours as the kernel has it. Raises UnreadableError."""
-    if policy.lifetime != Lifetime() or len(policy.templates) > 1:
+    if policy.lifetime != Lifetime() or len(policy.templates) > 1 or _more_of_policy(policy) != _NO_MORE_OF_POLICY:
         raise UnreadableError
     if policy.action != constants.Action.ALLOW:
         if policy.templates:
@@ -281,7 +307,7 @@ def spd_entry_of(policy: xfrm_policy.Policy, key: SpdKey) -> SpdEntry:
         return SpdEntry(key.direction, key.flow, Action.BYPASS, policy.priority)
     (template,) = policy.templates
     protocol, mode = _PROTOCOLS_BACK.get(template.protocol), _MODES_BACK.get(template.mode)
-    if protocol is None or mode is None or template.optional:
+    if protocol is None or mode is None or _more_of_template(template) != _NO_MORE_OF_TEMPLATE:
         raise UnreadableError
     mine = Template(
         protocol,

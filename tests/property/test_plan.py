@@ -19,9 +19,10 @@ from agent.datapath.carry import carry_out as execute
 from agent.datapath.plan import plan
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
 from agent.gsa.algorithms import Transform
+from agent.gsa.control_traffic import always_passes
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
 from agent.gsa.flow import Flow
-from agent.gsa.gspd import GroupPolicy, Gspd, always_passes
+from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi

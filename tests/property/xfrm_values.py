@@ -235,10 +235,11 @@ def _with_sequence(aevents: st.SearchStrategy[Any], family: Family) -> st.Search
 
 
 def _with_original(migrations: st.SearchStrategy[Any], family: Family) -> st.SearchStrategy[Any]:
-    """An encapsulation's address is of the selector's family."""
+    """An encapsulation's address is of the family that the SAs move to, the selector's where none moves."""
 
     def finish(migration: Migration) -> st.SearchStrategy[Migration]:
-        encapsulations = st.none() | _record(Encapsulation, migration.selector.family)
+        moved = [step.new_destination.family for step in migration.steps] or [migration.selector.family]
+        encapsulations = st.none() | _record(Encapsulation, Family(moved[0]))
         return encapsulations.map(lambda encapsulation: _replaced(migration, encapsulation=encapsulation))
 
     return migrations.flatmap(finish)

@@ -47,7 +47,7 @@ def decode(hexadecimal: tuple[str, ...], path: str | None, show_keys: bool, as_j
     """
     if hexadecimal and path is not None:
         raise click.UsageError("give hexadecimal arguments or --file, not both")
-    data = _read(path or "-") if not hexadecimal else " ".join(hexadecimal).encode()
+    data = _read(path or "-") if not hexadecimal else os.fsencode(" ".join(hexadecimal))
     faults, skipped = 0, 0
     for captured in _datagrams(data):
         if not captured.is_xfrm:

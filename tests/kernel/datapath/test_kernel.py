@@ -33,7 +33,7 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
-from tests.kernel.datapath.lan import ESP, PORT, Host, lan, packets_to, reach, receive_all
+from tests.kernel.datapath.lan import ESP, PORT, Host, lan, packets_to, reach, receive_all, unload_offload
 
 GROUP = GroupId.of_number(1234)
 KS = Identity.parse(IdentityKind.FQDN, "ks.example")
@@ -248,6 +248,7 @@ def test_a_unicast_sa_with_the_spi_of_the_group_is_another_sa(hosts: tuple[Host,
 @pytest.mark.requirement("MIPSEC-A.3-01", "GDOI-5.5.1.1.2-01")
 @pytest.mark.parametrize("family", [4, 6])
 def test_one_sa_serves_both_ways_also_within_a_host(hosts: tuple[Host, Host], family: int) -> None:
+    unload_offload()
     tx, rx = hosts
     flow, group = flow_of(family), GROUPS[family]
     sa = data_sa(flow, transform=CBC)

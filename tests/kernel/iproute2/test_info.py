@@ -52,7 +52,9 @@ def test_counts_and_hashing_agree(ip: str, kernel: XfrmSocket) -> None:
     counts = (spd.inbound, spd.outbound, spd.forward, spd.socket_inbound, spd.socket_outbound, spd.socket_forward)
     assert numbers(policies, r"IN +(\d+) OUT (\d+) FWD (\d+) \(Sock: IN (\d+) OUT (\d+) FWD (\d+)\)") == counts
     assert sum(counts[:3]) == 30
-    assert numbers(policies, r"SPD buckets: count (\d+) Max (\d+)") == (spd.hash_buckets, spd.hash_buckets_max)
+    later = kernel.get_spd_info()  # the kernel makes the table larger when it finds the time
+    buckets = [(info.hash_buckets, info.hash_buckets_max) for info in (spd, later)]
+    assert numbers(policies, r"SPD buckets: count (\d+) Max (\d+)") in buckets
     assert numbers(policies, r"IPv4 thresholds: local (\d+) remote (\d+)") == (24, 16)
     assert numbers(policies, r"IPv6 thresholds: local (\d+) remote (\d+)") == (64, 48)
 

@@ -1,6 +1,7 @@
 """The kernel data path without a kernel: what it asks for, what it makes of the answers."""
 
 import asyncio
+import dataclasses
 import errno
 import os
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from netaddr import IPAddress
 
-from agent.datapath import kernel
+from agent.datapath import kernel, kernel_forms
 from agent.datapath.kernel import KernelDataPath
 from agent.datapath.kernel_names import KERNEL_TRANSFORMS
 from agent.datapath.port import (
@@ -34,11 +35,16 @@ from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 from xfrm import constants, events, requests
 from xfrm.address import Address, Prefix
+from xfrm.algorithms import Algorithm, Key
+from xfrm.attributes import RawAttribute
 from xfrm.errors import KernelRefused, Timeout
+from xfrm.iptfs import Iptfs
+from xfrm.migration import Migration, MigrationStep, SaMigration
 from xfrm.policy import Policy, PolicyId
+from xfrm.replay import ReplayWindow
 from xfrm.selector import Selector
-from xfrm.state import SaId, SecurityAssociation
-from xfrm.values import Lifetime, Mark, Usage
+from xfrm.state import Encapsulation, SaId, SecurityAssociation
+from xfrm.values import Lifetime, Mark, Offload, SecurityContext, Usage
 
 OWN_PORT = 4242
 ANY4 = Prefix.of("0.0.0.0/0")
@@ -300,6 +306,7 @@ def test_what_is_not_ours_is_not_reported(bench: Bench) -> None:
         replace(policy, mark=Mark(1)),
         replace(policy, if_id=1),
         replace(policy, type=constants.PolicyType.SUB),
+        replace(policy, security_context=SecurityContext(b"label")),
         replace(policy, selector=replace(policy.selector, ifindex=3)),
         replace(policy, selector=replace(policy.selector, destination_port_mask=0xFF00)),
         replace(policy, selector=replace(policy.selector, destination_port=0)),
@@ -329,6 +336,23 @@ def test_what_is_ours_and_cannot_be_said_is_reported_as_such(bench: Bench) -> No
         replace(sa, direction=constants.SaDirection.IN),
         replace(sa, selector=None),
         replace(sa, flags=1),
+        replace(sa, extra_flags=1),
+        replace(sa, if_id=1),
+        replace(sa, output_mark=Mark(1)),
+        replace(sa, encapsulation=Encapsulation(2, 4500, 4500, Address.of("0.0.0.0"))),
+        replace(sa, tfc_padding_octets=100),
+        replace(sa, compression=Algorithm("deflate", Key(b""))),
+        replace(sa, offload=Offload(2)),
+        replace(sa, security_context=SecurityContext(b"label")),
+        replace(sa, cpu=0),
+        replace(sa, iptfs=Iptfs(dont_fragment=True)),
+        replace(sa, nat_keepalive_s=20),
+        replace(sa, mapping_max_age_s=20),
+        replace(sa, care_of=Address.of("10.0.0.9")),
+        replace(sa, replay=ReplayWindow(64, esn=True)),
+        replace(sa, lifetime=Lifetime(hard_packets=5)),
+        replace(sa, lifetime=Lifetime(soft_use_s=5)),
+        replace(sa, lifetime=Lifetime(hard_bytes=1025)),
     ):
         bench.socket.sas = {other_sa.id: other_sa}
         assert bench.current() == Databases.of([], [], [SA.key])
@@ -337,6 +361,12 @@ def test_what_is_ours_and_cannot_be_said_is_reported_as_such(bench: Bench) -> No
         (replace(policy, templates=(replace(template, optional=True),)), SEND.key),
         (replace(policy, templates=(template, template)), SEND.key),
         (replace(policy, templates=(replace(template, mode=constants.Mode.BEET),)), SEND.key),
+        (replace(policy, templates=(replace(template, share=constants.Share.UNIQUE),)), SEND.key),
+        (replace(policy, templates=(replace(template, algorithm_masks=(1, 1, 1)),)), SEND.key),
+        (replace(policy, flags=constants.PolicyFlag.XFRM_POLICY_LOCALOK), SEND.key),
+        (replace(policy, share=constants.Share.USER), SEND.key),
+        (replace(policy, offload=Offload(2)), SEND.key),
+        (replace(block, flags=constants.PolicyFlag.XFRM_POLICY_ICMP), BLOCK.key),
         (replace(policy, lifetime=Lifetime(hard_add_s=5)), SEND.key),
         (replace(block, templates=(template,)), BLOCK.key),
     ):
@@ -491,6 +521,29 @@ def test_events_of_ours_and_nobody_elses(bench: Bench) -> None:
     ]
 
 
+def test_what_a_newer_kernel_reports_besides_makes_no_difference(bench: Bench) -> None:
+    # Otherwise every SA would be replaced, again and again, on the first kernel that reports more than this one.
+    bench.apply(AddSa(SA), AddPolicy(SEND))
+    (sa,), (policy,) = bench.socket.sas.values(), bench.socket.policies.values()
+    before = bench.current()
+    later = (RawAttribute(99, b"later"),)
+    bench.socket.sas = {sa.id: replace(sa, other=later)}
+    bench.socket.policies = {policy.id: replace(policy, other=later, index=8)}
+    assert bench.current() == before
+
+
+def test_every_field_of_an_sa_and_a_policy_is_read_or_refused() -> None:
+    read = {"source", "destination", "spi", "protocol", "mode", "reqid", "aead", "encryption", "integrity", "replay"}
+    read |= {"lifetime", "selector", "mark", "flags", "usage", "last_used_utc_s"}
+    unheeded = {"acquire_sequence", "sequence", "thresholds", "initial_usage", "statistics", "other"}
+    fields = {field.name for field in dataclasses.fields(SecurityAssociation)}
+    assert fields == read | unheeded | set(kernel_forms.NOT_SAID_OF_AN_SA)
+    policy = {"selector", "direction", "action", "priority", "templates", "type", "mark", "if_id", "lifetime"}
+    policy |= {"security_context"}
+    fields = {field.name for field in dataclasses.fields(Policy)}
+    assert fields == policy | {"index", "usage", "last_used_utc_s", "other", *kernel_forms.NOT_SAID_OF_A_POLICY}
+
+
 def test_changes_count_when_others_make_them_to_a_group(bench: Bench) -> None:
     bench.apply(AddSa(SA), AddPolicy(SEND))
     (sa,), (policy,) = bench.socket.sas.values(), bench.socket.policies.values()
@@ -506,12 +559,22 @@ def test_changes_count_when_others_make_them_to_a_group(bench: Bench) -> None:
             events.PolicyChange(deleted, 1, unicast, None, origin),
             events.SaFlush(255, origin),
             events.PolicyFlush(0, origin),
+            events.SaMigrated(SaMigration(sa.id, sa.source, sa.destination), origin),
         )
+    here = Address.of("10.0.0.1")
+    told += bench.events(
+        events.PolicyMigrated(Migration(policy.selector, 1, ())),
+        events.PolicyMigrated(Migration(unicast, 1, (MigrationStep(here, sa.destination, here, here),))),
+        events.PolicyMigrated(Migration(unicast, 1, (MigrationStep(here, here, here, here),))),
+    )
     assert [event.what.split(":")[0] for event in told if isinstance(event, ChangedByOthers)] == [
         "another program added an SA",
         "another program deleted a policy",
         "another program flushed SAs or policies",
         "another program flushed SAs or policies",
+        "another program migrated an SA",
+        "another program migrated a policy and its SAs",
+        "another program migrated a policy and its SAs",
     ]
 
 

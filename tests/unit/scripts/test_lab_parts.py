@@ -10,6 +10,7 @@ import pytest
 
 from scripts.lib.lab import runner
 from scripts.lib.lab.report import EVENT, Expectation, Result, event_of, without_keys
+from scripts.lib.lab.scenarios import SCENARIOS
 from scripts.lib.lab.toml import Table, document
 from scripts.lib.lab.topology import Topology
 
@@ -84,4 +85,9 @@ def test_the_machines_own_kernel_is_taken_if_it_has_esp(
     monkeypatch: pytest.MonkeyPatch, missing: str, kernel: str
 ) -> None:
     monkeypatch.setattr(runner, "missing_for_esp", lambda: missing)
-    assert runner.choose_kernel()[0] == kernel
+    assert runner.choose_kernel(SCENARIOS["first-light"])[0] == kernel
+
+
+def test_a_scenario_without_esp_takes_the_machines_own_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "missing_for_esp", lambda: "no ESP")
+    assert runner.choose_kernel(SCENARIOS["many-members"]) == ("native", "no ESP is needed")

@@ -53,7 +53,7 @@ class ScriptedSocket(AsyncXfrmSocket):
         self.sent: list[Frame] = []
 
     def setup_socket(self) -> stdlib_socket.socket:
-        opened, self._other = stdlib_socket.socketpair(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_DGRAM)
+        opened, self.to_endpoint = stdlib_socket.socketpair(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_DGRAM)
         return opened
 
     @property
@@ -70,8 +70,8 @@ class ScriptedSocket(AsyncXfrmSocket):
 
     def close(self, code: int = errno.ECONNRESET) -> None:
         super().close(code)
-        if hasattr(self, "_other"):
-            self._other.close()
+        if hasattr(self, "to_endpoint"):
+            self.to_endpoint.close()
 
 
 def run(script: Answer, work: Callable[[ScriptedSocket], object], timeout_s: float = 1.0) -> object:

@@ -6,7 +6,7 @@ from xfrm.aevent import Aevent, encode_query
 from xfrm.attributes import AttributeSet
 from xfrm.constants import AeFlag, Family, SaDirection
 from xfrm.control_structs import AEVENT_ID, XfrmAeventId
-from xfrm.errors import DecodeError
+from xfrm.errors import DecodeError, EncodeError
 from xfrm.replay import SequenceState
 from xfrm.state import SaId
 from xfrm.structs import XfrmReplayState, XfrmUsersaId
@@ -59,6 +59,8 @@ def test_a_query_asks_for_all() -> None:
 
 
 def test_an_unknown_family() -> None:
+    with pytest.raises(EncodeError, match="differ in family"):
+        Aevent(SA_ID, Address.of("fd00::1"))
     with pytest.raises(DecodeError, match="address family"):
         Aevent.decode(XfrmAeventId(), AttributeSet())
 

@@ -1,3 +1,4 @@
+import copy
 import pickle
 
 import pytest
@@ -26,8 +27,10 @@ def test_a_key_compares_reveals_and_is_wiped() -> None:
     assert key != SECRET
     assert len(key) == 20
     assert key.reveal() == SECRET
+    copies = copy.copy(key), copy.deepcopy(key)
     key.wipe()
     assert key.reveal() == bytes(20)
+    assert [each.reveal() for each in copies] == [SECRET, SECRET]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

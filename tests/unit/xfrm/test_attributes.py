@@ -55,6 +55,9 @@ def test_a_key_of_the_wrong_length_is_refused_before_it_is_sent() -> None:
 def test_what_a_kernel_holds_is_read_even_where_our_table_would_refuse_it() -> None:
     body = b"rfc4106(gcm(aes))".ljust(64, b"\0") + struct.pack("=II", 8, 1) + b"k"
     assert rows.ALG_AEAD.codec.decode(body) == AeadAlgorithm("rfc4106(gcm(aes))", Key(b"k"), 1)
+    # The kernel rounds up to octets, and one SA whose key another program gave 7 bits must not hide all others.
+    odd = b"n".ljust(64, b"\0") + struct.pack("=II", 7, 1)
+    assert rows.ALG_AEAD.codec.decode(odd + b"k") == AeadAlgorithm("n", Key(b"k"), 1)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,8 @@ def test_what_a_kernel_holds_is_read_even_where_our_table_would_refuse_it() -> N
         bytes(71),
         b"n".ljust(64, b"\0") + struct.pack("=II", 8, 1),  # key missing
         b"n".ljust(64, b"\0") + struct.pack("=II", 8, 1) + b"kk",  # key too long
-        b"n".ljust(64, b"\0") + struct.pack("=II", 7, 1) + b"k",  # no whole octets
+        b"n".ljust(64, b"\0") + struct.pack("=II", 9, 1) + b"k",  # one bit more than the octets
+        b"n".ljust(64, b"\0") + struct.pack("=II", 2**32 - 1, 1) + b"k",
         b"n" * 64 + struct.pack("=II", 0, 1),  # name without an end
         bytes(64) + struct.pack("=II", 0, 1),  # no name
         b"n\0n".ljust(64, b"\0") + struct.pack("=II", 0, 1),  # something after the name

@@ -153,6 +153,8 @@ def test_a_policy_added_or_updated(type_: MessageType, change: Change) -> None:
 def test_a_policy_deleted() -> None:
     bare = event(MessageType.XFRM_MSG_DELPOLICY, POLICY.id.encode())
     assert bare == PolicyChange(Change.DELETED, Direction.OUT, SELECTOR, None, ORIGIN)
+    assert isinstance(bare, PolicyChange)
+    assert bare.direction is Direction.OUT
     body = structs.USERPOLICY_ID.pack(structs.XfrmUserpolicyId()) + rows.POLICY.encode(POLICY.to_uapi()) + TMPL
     full = event(MessageType.XFRM_MSG_DELPOLICY, body)
     assert isinstance(full, PolicyChange)

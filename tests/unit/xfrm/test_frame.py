@@ -72,6 +72,8 @@ def test_a_reply_without_words() -> None:
     ("flags", "body"),
     [
         (0, b"\0\0\0"),
+        (CAPPED, struct.pack("=i", -4096) + bytes(16)),
+        (CAPPED, struct.pack("=i", -(2**31)) + bytes(16)),
         (TLVS, struct.pack("=i", -1) + bytes(15)),
         (TLVS | CAPPED, struct.pack("=i", -1) + bytes(16) + struct.pack("=HH", 3, 1)),
         (TLVS | CAPPED, struct.pack("=i", -1) + bytes(16) + struct.pack("=HH", 9, 1) + b"abcd"),

@@ -65,6 +65,17 @@ def test_a_report_has_an_attribute_for_each_step() -> None:
 def test_limits_and_families() -> None:
     with pytest.raises(EncodeError, match="at most 6"):
         dataclasses.replace(PLAIN, steps=(STEP,) * 7).encode()
+    six = Address.of("fd00::1")
+    for make in (
+        lambda: MigrationStep(A, six, C, D),
+        lambda: MigrationStep(A, B, C, six),
+        lambda: KmAddress(six, A),
+        lambda: SaMigration(SaId(B, 1), C, six),
+    ):
+        with pytest.raises(EncodeError, match="differ in family"):
+            make()
+    with pytest.raises(EncodeError, match="differ in family"):
+        SaMigration(SaId(B, 1), C, D, encapsulation=Encapsulation(2, 4500, 4500, six)).encode()
     with pytest.raises(DecodeError, match="address family 0"):
         MigrationStep.from_uapi(XfrmUserMigrate())
     assert str(PLAIN) == "out src 10.1.0.0/16 dst 10.2.0.0/16"

@@ -12,11 +12,19 @@ def test_without_a_name_the_work_is_done_here() -> None:
     assert namespace.in_namespace(None, threading.get_ident) == threading.get_ident()
 
 
-@pytest.mark.parametrize("name", ["there-is-none", "lo/there-is-none"])
+@pytest.mark.parametrize("name", ["there-is-none", "lo/there-is-none", "nul\0", "\udcff", "é"])
 def test_a_missing_namespace_is_named(name: str) -> None:
     with pytest.raises(FileNotFoundError, match="no such network namespace") as refused:
         namespace.in_namespace(name, threading.get_ident)
     assert refused.value.filename == name
+
+
+def test_a_file_that_is_no_namespace_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(namespace, "_NAMED", tmp_path)
+    for name in ("file", "", "."):
+        with pytest.raises(FileNotFoundError, match="no such network namespace"):
+            namespace.in_namespace(name, threading.get_ident)
 
 
 def test_a_namespace_is_entered_on_a_thread_that_is_not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

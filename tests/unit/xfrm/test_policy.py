@@ -42,6 +42,12 @@ def test_a_templates_families_do_not_mix() -> None:
         Template(Address.of("::"), GROUP)
 
 
+@pytest.mark.parametrize("masks", [(), (1, 2), (1, 2, 3, 4)])
+def test_a_template_has_three_algorithm_masks(masks: tuple[int, int, int]) -> None:
+    with pytest.raises(EncodeError, match=f"three algorithm masks, not {len(masks)}"):
+        Template(GROUP, GROUP, algorithm_masks=masks)
+
+
 def test_a_template_of_another_family_is_a_decode_error() -> None:
     record = USER_TMPL.unpack(bytes(64))
     with pytest.raises(DecodeError, match="family 0"):

@@ -161,6 +161,26 @@ def test_offload_is_known_by_its_refusal(found: Callable[..., KernelCapabilities
     assert Feature.OFFLOAD in able.features
 
 
+def test_offload_is_never_asked_for_esp(found: Callable[..., KernelCapabilities]) -> None:
+    # That would load esp4_offload, and with it no host hears its own ESP multicast any more.
+    asked: list[int] = []
+
+    def refuses(sa: SecurityAssociation) -> int:
+        if sa.offload is not None:
+            asked.append(sa.protocol)
+        return 0 if sa.protocol == Protocol.ESP or only_esp is False else errno.EPROTONOSUPPORT
+
+    only_esp = False
+    able = found(Kernel(refuses))
+    assert asked
+    assert Protocol.ESP not in asked
+    assert Feature.OFFLOAD not in able.untried
+    asked.clear()
+    only_esp = True
+    assert Feature.OFFLOAD in found(Kernel(refuses)).untried
+    assert asked == []
+
+
 def test_an_sa_whose_name_is_taken_was_built_all_the_same_and_stays(found: Callable[..., KernelCapabilities]) -> None:
     kernel = Kernel(lambda sa: errno.EEXIST)
     able = found(kernel)

@@ -60,6 +60,8 @@ def test_numbers_of_a_small_window_are_32_bits() -> None:
     assert attributes_of(ReplayWindow(0), SequenceState(1000)).get(REPLAY_VAL) == XfrmReplayState(1000)
     with pytest.raises(EncodeError, match="oseq"):
         attributes_of(ReplayWindow(0), SequenceState(2**32))
+    with pytest.raises(EncodeError, match="a window of 32 packets has a bitmap of one word, not 2"):
+        attributes_of(ReplayWindow(32), SequenceState(bitmap=(1, 2)))
 
 
 @pytest.mark.parametrize(("packets", "esn"), [(-1, False), (4097, False)])

@@ -126,6 +126,12 @@ def test_outcomes() -> None:
     assert not Outcome(request, KernelRefused(errno.EEXIST, "", request)).ok
 
 
+def test_an_acquires_families_do_not_mix() -> None:
+    asked = Acquire(SaId(SA.destination, 0), Address.of("fd00::1"), POLICY.selector, POLICY, 7)
+    with pytest.raises(EncodeError, match="differ in family"):
+        requests.acquire(asked)
+
+
 def test_an_acquire_is_asked_as_the_kernel_asks() -> None:
     policy = Policy(
         POLICY.selector, Direction.OUT, templates=(Template(SA.source, SA.destination, reqid=5),), mark=Mark(1, 2)
@@ -174,3 +180,21 @@ def test_an_outcome_reads_what_was_answered() -> None:
 def test_only_a_dump_is_a_dump() -> None:
     assert requests.dump_sas().is_dump
     assert not any(request.is_dump for request in (requests.add_sa(SA), requests.update_sa(SA), requests.get_sa(SA.id)))
+
+
+def test_what_a_subject_can_make_again_is_not_kept_after_it_was_handed_over() -> None:
+    asked = requests.add_sa(SA)
+    body = asked.hand_over()
+    assert body == SA.encode()
+    assert asked._body is None
+    assert asked.body == body == asked.hand_over()
+    assert asked == requests.add_sa(SA)
+    assert asked != requests.update_sa(SA)
+    assert asked != "add SA"
+    given = requests.flush_sas()
+    assert given.hand_over() == given.hand_over() == given.body
+
+
+def test_a_request_about_words_needs_a_body() -> None:
+    with pytest.raises(TypeError, match="a request about SAs needs a body"):
+        requests.Request(MessageType.XFRM_MSG_FLUSHSA, 1, "flush", "SAs")

@@ -47,6 +47,8 @@ def test_it_names_addresses_and_range() -> None:
 
 
 def test_what_does_not_fit() -> None:
+    with pytest.raises(EncodeError, match="differ in family"):
+        SpiRequest(Address.of("::1"), PLAIN.destination)
     with pytest.raises(EncodeError, match="max"):
         SpiRequest(PLAIN.source, PLAIN.destination, maximum=2**32).encode()
     with pytest.raises(DecodeError, match="address family"):

@@ -139,6 +139,12 @@ def test_an_output_mark_without_a_mask_has_all_bits() -> None:
 def test_families_do_not_mix() -> None:
     with pytest.raises(EncodeError, match="differ in family"):
         SecurityAssociation(Address.of("::"), GROUP, 0x1234)
+    six = Address.of("fd00::1")
+    for change in ({"care_of": six}, {"encapsulation": Encapsulation(2, 4500, 4500, six)}):
+        with pytest.raises(EncodeError, match="differ in family"):
+            dataclasses.replace(PLAIN, **change).encode()
+    with pytest.raises(EncodeError, match="differ in family"):
+        SaId(GROUP, 0, Protocol.IPPROTO_DSTOPTS, source=six).encode()
 
 
 @pytest.mark.parametrize("family", [0, 1])

@@ -79,7 +79,12 @@ def test_modes(mode: Mode, family: Family) -> None:
     assert made.direction == (SaDirection.OUT if mode is Mode.IPTFS else None)
 
 
-def test_offload_is_asked_of_the_loopback_interface() -> None:
-    offload = trials.offload_trial(ESP).offload
+def test_offload_is_asked_of_the_loopback_interface_and_not_for_esp() -> None:
+    ah = replace(ESP, protocol=Protocol.AH)
+    trial = trials.offload_trial([ESP, ah])
+    assert trial is not None
+    assert trial.protocol == Protocol.AH
+    assert trials.offload_trial([ESP]) is None
+    offload = trial.offload
     assert offload is not None
     assert (offload.ifindex, offload.flags) == (1, 4)

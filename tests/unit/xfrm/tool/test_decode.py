@@ -103,6 +103,11 @@ class TestRecorded:
         assert by_text == [{**row, "time": None} for row in by_file]
 
 
+def test_an_argument_that_is_no_text_is_not_decoded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["decode", "\udcff"]) == os.EX_DATAERR
+    assert "nor hexadecimal text" in capsys.readouterr().err
+
+
 def test_hexadecimal_of_arguments_files_and_standard_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
