@@ -7,7 +7,12 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "Entropy", "SystemClock", "SystemEntropy"]
+__all__ = ["Clock", "Entropy", "SystemClock", "SystemEntropy", "iso8601"]
+
+
+def iso8601(instant: datetime) -> str:
+    """An instant in UTC to the second, as every answer to an operator has it: `2026-01-31T12:00:00Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class Clock(Protocol):

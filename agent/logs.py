@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping
@@ -88,6 +89,10 @@ def _plain(value: object) -> str | int | float | bool:
     return text if len(text) <= _MAX_FACT else f"{text[:_MAX_FACT]}..."
 
 
+_TO_QUOTE: Final = re.compile('[ "=]')
+"""What a fact of a text line is put in quotes for."""
+
+
 def _facts_of(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
     facts: dict[str, str | int | float | bool] = getattr(record, "facts", {})
     return facts
@@ -95,7 +100,7 @@ def _facts_of(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
 
 def _spell(value: str | int | float | bool) -> str:
     if isinstance(value, str):
-        bare = value and not any(character in ' "=' for character in value)
+        bare = value and _TO_QUOTE.search(value) is None
         return value if bare else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)
 

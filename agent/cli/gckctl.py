@@ -21,12 +21,18 @@ from agent.cli.common import (
 )
 from agent.config.gcks import DEFAULT_SOCKET
 from agent.gcks import setup
+from agent.gcks.views import MOST_ROWS
 
 __all__ = ["commands", "main"]
 
 
 def _remaining(row: Mapping[str, Any]) -> object:
     return span(row.get("remaining_s"))
+
+
+def _registered(row: Mapping[str, Any]) -> str:
+    listed = f"{row['members']} listed"
+    return f"{row['registered']}, {listed}" if row.get("certified") else f"{row['registered']} of {row['members']}"
 
 
 _FACTS: Final = (Column.of("WHAT", "what"), Column.of("VALUE", "value"))
@@ -53,7 +59,7 @@ _AUDIT: Final = (
 _GROUPS: Final = (
     Column.of("GROUP", "group"),
     Column.of("NAME", "name"),
-    Column("REGISTERED", lambda row: f"{row['registered']} of {row['members']}"),
+    Column("REGISTERED", _registered),
     Column.of("FLOW", "flow"),
     Column.of("TRANSFORM", "transform"),
     Column.of("MODE", "mode"),
@@ -128,7 +134,7 @@ def members(socket_path: Path, as_json: bool) -> None:
 @click.option("--group", help="Of this group alone, by its identifier.")
 @click.option("--member", help="Of this member alone, by its name or as TYPE:VALUE.")
 @click.option("--since", help="Not before this instant: ISO 8601, UTC unless it says otherwise.")
-@click.option("--limit", type=click.IntRange(1, 20_000), default=100, show_default=True, help="So many at most.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=100, show_default=True, help="So many at most.")
 @json_option
 def audit_log(
     socket_path: Path, group: str | None, member: str | None, since: str | None, limit: int, as_json: bool

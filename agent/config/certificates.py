@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from agent.config.files import PublicFile, SecretFile
-from agent.crypto.crl import crls_from_file
+from agent.crypto.crl import crls_from_file, is_authority
 from agent.crypto.signatures import PrivateKeySigner
 from agent.crypto.x509 import MAX_CHAIN, certificates_from_pem, purpose_fault
 
@@ -75,11 +75,7 @@ def trust_anchors(file: PublicFile) -> tuple[bytes, ...]:
     anchors = certificates_of(file)
     for der in anchors:
         certificate = x509.load_der_x509_certificate(der)
-        try:
-            authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            authority = False
-        if not authority:
+        if not is_authority(certificate):
             raise ValueError(
                 f"{file.path}: {certificate.subject.rfc4514_string()} is no authority's certificate: name those of the"
                 " authorities that issue your peers' certificates"

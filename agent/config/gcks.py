@@ -215,6 +215,10 @@ class KekTable(Table):
         return self
 
 
+_MOST_LINES: Final = 128
+"""Of a group: each gives two SAs at a handover, and members take 256 in one message."""
+
+
 class GroupTable(Table):
     """A group: its TEKs and who may have them, with which role.
 
@@ -238,6 +242,8 @@ class GroupTable(Table):
     def _something_to_give(self) -> GroupTable:
         if not self.teks and not self.iec61850:
             raise ValueError("a group has teks or iec61850, or there is nothing to give")
+        if len(self.teks) + len(self.iec61850) > _MOST_LINES:
+            raise ValueError(f"at most {_MOST_LINES} teks and iec61850 together, got more: make it several groups")
         return self
 
 

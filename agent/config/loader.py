@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ def _fault(path: Path, schema: type[Table], raw: Mapping[str, Any], details: Err
     place = tuple(step for step in details["loc"] if not str(step).startswith("function-"))
     key = _key(raw, place)
     if details["type"] == "extra_forbidden":
-        return ConfigError(str(path), key, f"unknown key; allowed: {', '.join(_fields(schema, place[:-1]))}")
+        return ConfigError(str(path), key, _unknown(str(place[-1]), tuple(_schema_at(schema, place[:-1]).model_fields)))
     if details["type"] == "missing":
         return ConfigError(str(path), key, "is missing")
     if details["type"] == "value_error":
@@ -138,10 +139,18 @@ def _fault(path: Path, schema: type[Table], raw: Mapping[str, Any], details: Err
         message = str(reason)
         if isinstance(reason, FileFault):
             return ConfigError(str(path), key, message, exit_status=reason.exit_status)
+    elif details["type"] == "tuple_type" and _is_array_of_tables(schema, place):
+        message = f"an array of tables, as [[{'.'.join(step for step in place if isinstance(step, str))}]]"
     else:
         template = _ALLOWED.get(details["type"])
         message = template.format(**details.get("ctx", {})) if template else details["msg"]
     return ConfigError(str(path), key, message + _got(raw, place))
+
+
+def _unknown(key: str, allowed: Sequence[str]) -> str:
+    """An unknown key, with the known one that it resembles, or else all of them."""
+    meant = difflib.get_close_matches(key, allowed, n=1)
+    return f"unknown key; is {meant[0]} meant?" if meant else f"unknown key; allowed: {', '.join(allowed)}"
 
 
 def _at(raw: Mapping[str, Any], place: Sequence[str | int]) -> Any:
@@ -176,13 +185,18 @@ def _key(raw: Mapping[str, Any], place: Sequence[str | int]) -> str:
     return ".".join([*([f"[{'.'.join(table)}]"] if table else []), *key])
 
 
-def _fields(schema: type[Table], place: Sequence[str | int]) -> Iterator[str]:
-    """The keys that the table at `place` may have."""
-    table: Any = schema
+def _schema_at(schema: type[Table], place: Sequence[str | int]) -> type[Table]:
+    """The schema of the table at `place`, or of the innermost one around it."""
+    table = schema
     for step in place:
         if isinstance(step, str) and step in table.model_fields:
             table = _table_of(table.model_fields[step].annotation) or table
-    return iter(table.model_fields)
+    return table
+
+
+def _is_array_of_tables(schema: type[Table], place: Sequence[str | int]) -> bool:
+    field = _schema_at(schema, place[:-1]).model_fields.get(str(place[-1]))
+    return field is not None and _table_of(field.annotation) is not None
 
 
 def _table_of(annotation: Any) -> type[Table] | None:

@@ -40,18 +40,17 @@ from agent.config.types import (
     repeated_keys,
     rows,
 )
+from agent.gsa.control_traffic import always_passes
 from agent.gsa.flow import Flow
-from agent.gsa.gpad import Covering
-from agent.gsa.gspd import always_passes
+from agent.gsa.gpad import Covering, PeerMethod
 from agent.gsa.identity import GroupId
-from agent.gsa.iec61850 import IEC_TRANSFORMS
+from agent.gsa.iec61850 import AUTHENTICATING_IEC_TRANSFORMS
 from agent.gsa.role import Role
 from agent.gsa.sa import Mode
 from agent.logs import LogFormat
 
 __all__ = [
     "DEFAULT_SOCKET",
-    "AuthenticationMethod",
     "GmdTable",
     "GroupTable",
     "KeyServerTable",
@@ -61,17 +60,6 @@ __all__ = [
 
 DEFAULT_SOCKET: Final = Path("/run/mcastsec/gmd.sock")
 """Where gmd answers gmctl when nothing else is configured."""
-
-
-_IEC_ACCEPTED: Final = tuple(transform for transform in IEC_TRANSFORMS if transform.authenticates)
-
-
-class AuthenticationMethod(Enum):
-    """How Phase 1 authenticates, by the names configuration files use (RFC 2409 5.1, 5.4; RFC 4754)."""
-
-    PSK = "psk"
-    RSA = "rsa"
-    ECDSA = "ecdsa"
 
 
 class OnStop(Enum):
@@ -139,7 +127,7 @@ class KeyServerTable(PhaseOneTable):
     address: Address
     port: Port = 848
     identity: PadIdTable
-    method: Annotated[AuthenticationMethod, named(AuthenticationMethod)] = AuthenticationMethod.PSK
+    method: Annotated[PeerMethod, named(PeerMethod)] = PeerMethod.PRE_SHARED_KEY
     psk_file: SecretKeyFile | None = None
     nat_traversal_port: Port = 4500
     aggressive_encrypted: Annotated[bool, Field(strict=True)] = True
@@ -155,7 +143,7 @@ class KeyServerTable(PhaseOneTable):
     min_lifetime_s: Seconds | None = None
     max_lifetime_s: Seconds | None = None
     iec61850: tuple[OidRuleName, ...] = ()
-    iec61850_transforms: Annotated[tuple[IecTransformName, ...], Field(min_length=1)] = _IEC_ACCEPTED
+    iec61850_transforms: Annotated[tuple[IecTransformName, ...], Field(min_length=1)] = AUTHENTICATING_IEC_TRANSFORMS
     rekey: RekeyTable = RekeyTable()
     tolerances: TolerancesTable = TolerancesTable()
 
@@ -167,12 +155,12 @@ class KeyServerTable(PhaseOneTable):
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
         """The files are those of the method."""
-        method = raw.get("method", AuthenticationMethod.PSK.value)
-        if method not in [known.value for known in AuthenticationMethod]:
+        method = raw.get("method", PeerMethod.PRE_SHARED_KEY.value)
+        if method not in [known.value for known in PeerMethod]:
             return  # the schema tells
         certified = ("certificate", "private_key", "trust_anchors")
-        wanted = ("psk_file",) if method == AuthenticationMethod.PSK.value else certified
-        besides = () if method == AuthenticationMethod.PSK.value else ("intermediates", "crls")
+        wanted = ("psk_file",) if method == PeerMethod.PRE_SHARED_KEY.value else certified
+        besides = () if method == PeerMethod.PRE_SHARED_KEY.value else ("intermediates", "crls")
         missing = [key for key in wanted if key not in raw]
         known = ("psk_file", *certified, "intermediates", "crls")
         extra = [key for key in known if key in raw and key not in (*wanted, *besides)]

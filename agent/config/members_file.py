@@ -7,13 +7,15 @@
     pump3,fqdn,pump3.example,,,1234:sender
 
 The first line names the columns, in any order; `name`, `type`, `identity` and `groups` are there, `address` and `psk`
-may be. A file with the column `psk` holds secrets and must be as private as a key file.
+may be. A file with the column `psk` holds secrets and must be as private as a key file; no fault repeats what stands in
+it, since a key may have come into another column, and a header may be missing.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,14 @@ class ListedMember:
     psk: Secret | None = field(default=None, repr=False)
 
 
+class _CellFault(ValueError):
+    """What is wrong with a cell; `got`: what stands there, for a file without keys."""
+
+    def __init__(self, message: str, got: str) -> None:
+        super().__init__(message)
+        self.got = got
+
+
 @dataclass(frozen=True, slots=True)
 class LineFault:
     """What is wrong with a line, counted from 1."""
@@ -63,32 +73,47 @@ def read_members(path: Path, owner: int | None = None) -> MembersFile:
     """Read a file of members whole. Raises FileFault when it cannot be read as one at all, or others may read keys."""
     content = read_listing(path, owner, _has_keys)
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FileFault(f"{path} is no text in UTF-8: write one line a member") from None
+        message = f"{path} is no text in UTF-8: write one line a member"
+        raise FileFault(message, exit_status=os.EX_CONFIG) from None
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        columns = [name.strip() for name in next(lines, [])]
+        columns = _columns(lines)
     except csv.Error as error:
-        raise FileFault(f"{path}: line 1: {error}") from None
+        raise FileFault(f"{path}: line 1: {error}", exit_status=os.EX_CONFIG) from None
+    _require_columns(path, columns)
+    return _read_lines(lines, lambda: lines.line_num, columns)
+
+
+def _columns(lines: Iterator[list[str]]) -> list[str]:
+    return [name.strip() for name in next(lines, [])]
+
+
+def _require_columns(path: Path, columns: list[str]) -> None:
     missing = [name for name in _WANTED if name not in columns]
     extra = [name for name in columns if name not in _ALLOWED or columns.count(name) > 1]
     if missing or extra:
         raise FileFault(
-            f"{path}: line 1 names the columns {', '.join(_WANTED)}, and address and psk if there are any"
-            + (f"; missing: {', '.join(missing)}" if missing else "")
-            + (f"; not allowed: {', '.join(extra)}" if extra else "")
+            f"{path}: line 1 names the columns, with commas between: {', '.join(_WANTED)}, and address and psk"
+            " if there are any"
+            + (f"; missing: {', '.join(missing)}" if missing else f"; not allowed: {', '.join(extra)}"),
+            exit_status=os.EX_CONFIG,
         )
-    return _read_lines(lines, lambda: lines.line_num, columns)
 
 
 def _has_keys(content: bytes) -> bool:
-    header = content.partition(b"\n")[0].decode("utf-8", "replace")
-    return any(name.strip().strip('"').strip() == "psk" for name in header.split(","))
+    """Whether there is a column for keys. A file whose header cannot be read is refused after this, keys or none."""
+    header = io.StringIO(content.decode("utf-8-sig", "replace"), newline="")
+    try:
+        return "psk" in _columns(csv.reader(header, strict=True))
+    except csv.Error:
+        return False
 
 
 def _read_lines(lines: Iterator[list[str]], line: Callable[[], int], columns: list[str]) -> MembersFile:
     members, faults = list[tuple[int, ListedMember]](), list[LineFault]()
+    with_keys = "psk" in columns
     try:
         for row in lines:
             if not any(cell.strip() for cell in row):
@@ -98,6 +123,8 @@ def _read_lines(lines: Iterator[list[str]], line: Callable[[], int], columns: li
                     raise ValueError(f"{len(columns)} columns, got {len(row)}")
                 cells = {name: cell.strip() for name, cell in zip(columns, row, strict=True)}
                 members.append((line(), _member(cells)))
+            except _CellFault as fault:
+                faults.append(LineFault(line(), str(fault) if with_keys else f"{fault}, got {fault.got}"))
             except ValueError as error:
                 faults.append(LineFault(line(), str(error)))
     except csv.Error as error:
@@ -109,10 +136,13 @@ def _member(cells: Mapping[str, str]) -> ListedMember:
     if not cells["name"]:
         raise ValueError("name: a text, got none")
     address, psk = cells.get("address", ""), cells.get("psk", "")
+    roles = [_role(text) for text in cells["groups"].split()]
+    if len({group for group, _ in roles}) < len(roles):
+        raise ValueError("groups: each group once, with one role")
     return ListedMember(
         name=cells["name"],
         identity=_identity(cells["type"], cells["identity"]),
-        roles=dict(map(_role, cells["groups"].split())),
+        roles=dict(roles),
         address=_address(address) if address else None,
         psk=_psk(psk) if psk else None,
     )
@@ -122,18 +152,18 @@ def _identity(kind: str, value: str) -> Identity:
     try:
         known = IdentityKind(kind)
     except ValueError:
-        raise ValueError(f"type: one of {', '.join(each.value for each in IdentityKind)}, got {kind!r}") from None
+        raise _CellFault(f"type: one of {', '.join(each.value for each in IdentityKind)}", repr(kind)) from None
     try:
         return Identity.parse(known, value)
     except ValueError as error:
-        raise ValueError(f"identity: {value!r} is no {kind}: {error}") from None
+        raise _CellFault(f"identity: an identity of type {kind}", f"{value!r}: {error}") from None
 
 
 def _address(text: str) -> IPAddress:
     try:
         return IPAddress(text, flags=0)
     except (AddrFormatError, ValueError):
-        raise ValueError(f"address: an IPv4 or IPv6 address, got {text!r}") from None
+        raise _CellFault("address: an IPv4 or IPv6 address", repr(text)) from None
 
 
 def _psk(text: str) -> Secret:
@@ -149,4 +179,4 @@ def _role(text: str) -> tuple[GroupId, Role]:
         return GroupId.parse(group), Role(role)
     except ValueError:
         roles = "|".join(each.value for each in Role)
-        raise ValueError(f"groups: GROUP:{roles}, with spaces between several, got {text!r}") from None
+        raise _CellFault(f"groups: GROUP:{roles}, with spaces between several", repr(text)) from None

@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, ValidationInfo
 from agent.config.files import PublicFile, read_listing
 from agent.config.types import Phase1SuiteName, PublicKeyFile, Seconds, SecretKeyFile, Table, path_of
 
-__all__ = ["AGGRESSIVE_WARNING", "CrlFile", "Kilobytes", "PhaseOneTable"]
+__all__ = ["AGGRESSIVE_WARNING", "LEAST_KEY_OCTETS", "SHORT_KEY_WARNING", "CrlFile", "Kilobytes", "PhaseOneTable"]
 
 Kilobytes = Annotated[int, Field(strict=True, ge=1, le=2**32 - 1)]
 """A volume in kilobytes."""
@@ -27,6 +27,13 @@ CrlFile = Annotated[PublicFile, PlainValidator(_crl)]
 AGGRESSIVE_WARNING: Final = (
     "aggressive = true: both identities go in clear, and with a pre-shared key whoever sees one exchange can try"
     " passwords on it at leisure: use it only where a peer knows nothing else, and with keys from a random generator"
+)
+
+LEAST_KEY_OCTETS: Final = 16
+"""A pre-shared key shorter than this is hardly one of chance."""
+SHORT_KEY_WARNING: Final = (
+    f"a pre-shared key of fewer than {LEAST_KEY_OCTETS} octets can be guessed: take one from a random generator, as"
+    " openssl rand -hex 32 does"
 )
 
 

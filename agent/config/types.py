@@ -262,6 +262,8 @@ class FlowTable(Table):
 
     @model_validator(mode="after")
     def _parses(self) -> FlowTable:
+        if self.protocol == ANY_PROTOCOL and (self.port or self.source_port):
+            raise ValueError('a port goes with a protocol that has ports, as in protocol = "udp"')
         self.flow  # noqa: B018  # asked for its error alone
         return self
 

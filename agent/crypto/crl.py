@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from agent.crypto.quiet import legible
 from agent.errors import NotAuthenticated
 
-__all__ = ["RevocationLists", "crls_from_file"]
+__all__ = ["RevocationLists", "crls_from_file", "is_authority"]
 
 _INVALID_CERTIFICATE = 20
 _KNOWN_CRITICAL: Final = frozenset({x509.IssuingDistributionPoint.oid, x509.AuthorityKeyIdentifier.oid})
@@ -126,7 +126,7 @@ def _in_scope(crl: x509.CertificateRevocationList, certificate: x509.Certificate
 def _covers(point: x509.IssuingDistributionPoint, certificate: x509.Certificate) -> bool:
     if point.indirect_crl or point.only_some_reasons or point.only_contains_attribute_certs:
         return False
-    authority = _is_authority(certificate)
+    authority = is_authority(certificate)
     if (point.only_contains_user_certs and authority) or (point.only_contains_ca_certs and not authority):
         return False
     if point.full_name is None and point.relative_name is None:
@@ -139,7 +139,8 @@ def _covers(point: x509.IssuingDistributionPoint, certificate: x509.Certificate)
     )
 
 
-def _is_authority(certificate: x509.Certificate) -> bool:
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is an authority's, by its basic constraints (RFC 5280 4.2.1.9)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

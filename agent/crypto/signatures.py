@@ -24,6 +24,7 @@ from agent.crypto.prf import HASHES, HashAlgorithm, equal, hash_octets
 from agent.crypto.quiet import quiet
 
 __all__ = [
+    "RSA_BITS",
     "PrivateKeySigner",
     "SignatureAlgorithm",
     "Signer",
@@ -33,8 +34,8 @@ __all__ = [
     "verify",
 ]
 
-# RFC 6407 7.1 asks for 2048 at least; a larger one than this only burns the verifier's time.
-_RSA_BITS: Final = range(2048, 8193)
+RSA_BITS: Final = range(2048, 8193)
+"""Lengths taken: RFC 6407 6.1 and 7.1 ask for 2048 at least; a longer key than the last only burns time."""
 
 
 class SignatureAlgorithm(Enum):
@@ -137,7 +138,7 @@ def load_public_key(der: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
 def algorithm_of_public_key(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> SignatureAlgorithm:
     """Which Phase 1 signatures this key makes. Raises ValueError for sizes and curves out of use."""
     if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size not in _RSA_BITS:
+        if key.key_size not in RSA_BITS:
             raise ValueError(f"an RSA key of {key.key_size} bits; 2048 to 8192 are allowed")
         return SignatureAlgorithm.RSA
     for algorithm, facts in _ECDSA.items():

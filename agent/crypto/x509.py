@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from agent.crypto.crl import RevocationLists
+from agent.crypto.crl import RevocationLists, is_authority
 from agent.crypto.names import der_value
 from agent.crypto.quiet import legible, quiet
 from agent.errors import NotAuthenticated
@@ -122,13 +122,13 @@ class TrustStore:
         self._revocation: Final = revocation
         with legible():
             further = [x509.load_der_x509_certificate(der) for der in known]
-            self._authorities: Final = tuple(each for each in further if _is_authority(each))
-            self._own: Final = tuple(_der(each) for each in further if not _is_authority(each))
+            self._authorities: Final = tuple(each for each in further if is_authority(each))
+            self._own: Final = tuple(_vouched(each) for each in further if not is_authority(each))
             loaded = [x509.load_der_x509_certificate(anchor) for anchor in anchors]
             self._policy: Final = _policy(loaded) if loaded else None
 
-    def peers_own(self) -> tuple[bytes, ...]:
-        """The known certificates that are no authority's: of peers that may send none."""
+    def peers_own(self) -> tuple[Vouched, ...]:
+        """What the known certificates say that are no authority's, of peers that may send none: not verified yet."""
         return self._own
 
     def verify(self, chain: Sequence[bytes], utc: datetime) -> Vouched:
@@ -149,7 +149,7 @@ class TrustStore:
         try:
             with legible():
                 certificates = [x509.load_der_x509_certificate(der) for der in chain]
-                leaf = next((each for each in certificates if not _is_authority(each)), certificates[0])
+                leaf = next((each for each in certificates if not is_authority(each)), certificates[0])
                 name = leaf.subject.rfc4514_string()
                 vouched = _vouched(leaf)
                 fault = _purpose_fault(leaf)
@@ -199,19 +199,13 @@ def _policy(anchors: list[x509.Certificate]) -> verification.PolicyBuilder:
         verification.ExtensionPolicy.permit_all()
         .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, _names_authority)
         .may_be_present(x509.KeyUsage, verification.Criticality.AGNOSTIC, _signs_certificates)
+        .may_be_present(x509.NameConstraints, verification.Criticality.AGNOSTIC, _constrains_what_is_checked)
     )
     return (
         verification.PolicyBuilder()
         .store(verification.Store(anchors))
         .extension_policies(ca_policy=authority, ee_policy=verification.ExtensionPolicy.permit_all())
     )
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
 
 
 def _names_authority(_: object, __: object, constraints: x509.BasicConstraints) -> None:
@@ -222,6 +216,16 @@ def _names_authority(_: object, __: object, constraints: x509.BasicConstraints) 
 def _signs_certificates(_: object, __: object, usage: x509.KeyUsage | None) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError("an issuer may not sign certificates")
+
+
+def _constrains_what_is_checked(_: object, __: object, constraints: x509.NameConstraints | None) -> None:
+    # The library checks those on alternative names, and refuses others only where the extension is critical, as
+    # RFC 5280 4.2.1.10 has it. Taken lightly, one on directory names would let an issuer name whom it may not.
+    if constraints is None:
+        return
+    subtrees = (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ()))
+    if any(isinstance(subtree, x509.DirectoryName) for subtree in subtrees):
+        raise ValueError("an issuer is constrained to directory names, which cannot be checked here")
 
 
 def purpose_fault(der: bytes) -> str | None:

@@ -86,13 +86,13 @@ class Database:
             cursor.execute(begin)
             try:
                 yield cursor
+                cursor.execute(end)
             except BaseException:
-                # A full disk may have ended it already.
+                # A full disk may have ended it already. One whose end failed must not stay open: none could begin then.
                 if self._connection.in_transaction:
                     for statement in undo:
                         cursor.execute(statement)
                 raise
-            cursor.execute(end)
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from netaddr import IPAddress
 
 from agent.clock import Entropy
+from agent.crypto.signatures import RSA_BITS
 from agent.gcks.schedule import Renewal, Span
+from agent.gdoi.constants import GDOI_PORT, REKEY_SPI_OCTETS
+from agent.gdoi.signature_key import CURVES
 from agent.gsa.identity import GroupId
 from agent.gsa.rekey import KEK_CIPHERS, Acknowledgement, RekeySignature
 from agent.gsa.sa import RekeySA
@@ -24,15 +27,7 @@ from agent.secret import Secret
 
 __all__ = ["Kek", "KekPolicy", "fresh_signing_key", "make_kek", "signing_key_of_pem", "verify_key_of"]
 
-_SPI_OCTETS: Final = 16
-"""The cookie pair of GROUPKEY-PUSH messages (RFC 6407 5.3)."""
-_RSA_BITS: Final = 3072
-_LEAST_RSA_BITS: Final = 2048
-_CURVES: Final[dict[str, ec.EllipticCurve]] = {
-    "ecdsa-256": ec.SECP256R1(),
-    "ecdsa-384": ec.SECP384R1(),
-    "ecdsa-521": ec.SECP521R1(),
-}
+_FRESH_RSA_BITS: Final = 3072
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class KekPolicy:
     renewal: Renewal
     source: IPAddress
     destination: IPAddress
-    port: int = 848
+    port: int = GDOI_PORT
     acknowledgement: Acknowledgement | None = None
     signing_key: Secret | None = field(default=None, repr=False, compare=False)
     line: str = field(init=False)
@@ -116,9 +111,9 @@ def make_kek(
 ) -> Kek:
     """A fresh KEK after `latest`, with an SPI that is in use by none."""
     cipher = KEK_CIPHERS[policy.cipher]
-    spi = entropy.octets(_SPI_OCTETS)
+    spi = entropy.octets(REKEY_SPI_OCTETS)
     while spi in used or not any(spi):
-        spi = entropy.octets(_SPI_OCTETS)
+        spi = entropy.octets(REKEY_SPI_OCTETS)
     return Kek(
         group=group,
         line=policy.line,
@@ -134,12 +129,12 @@ def make_kek(
 
 def fresh_signing_key(signature: RekeySignature) -> Secret:
     """A new pair for that signature, PKCS#8 DER. An RSA pair takes a good part of a second."""
-    curve = _CURVES.get(signature.algorithm)
+    curve = CURVES.get(signature.algorithm)
     pair: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
     if curve is not None:
         pair = ec.generate_private_key(curve)
     else:
-        pair = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+        pair = rsa.generate_private_key(public_exponent=65537, key_size=_FRESH_RSA_BITS)
     return _der(pair)
 
 
@@ -149,13 +144,13 @@ def signing_key_of_pem(pem: bytes, signature: RekeySignature) -> Secret:
         pair = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
         raise ValueError("is no unencrypted PEM private key") from None
-    curve = _CURVES.get(signature.algorithm)
+    curve = CURVES.get(signature.algorithm)
     if curve is not None:
         fits = isinstance(pair, ec.EllipticCurvePrivateKey) and pair.curve.name == curve.name
     else:
-        fits = isinstance(pair, rsa.RSAPrivateKey) and pair.key_size >= _LEAST_RSA_BITS
+        fits = isinstance(pair, rsa.RSAPrivateKey) and pair.key_size in RSA_BITS
     if not fits or not isinstance(pair, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        wanted = f"an RSA key of {_LEAST_RSA_BITS} bits or more" if curve is None else f"a key on {curve.name}"
+        wanted = f"an RSA key of {RSA_BITS[0]} to {RSA_BITS[-1]} bits" if curve is None else f"a key on {curve.name}"
         raise ValueError(f'does not fit signature "{signature}": name {wanted}')
     return _der(pair)
 

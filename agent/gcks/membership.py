@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from agent.gcks.certified import MemberCertificate
 from agent.gcks.policy import GroupPolicy, IecPolicy, Policy, TekPolicy
 from agent.gcks.tek import Tek
+from agent.gdoi.settings import Refusal
 from agent.gsa.identity import GroupId, Identity
 from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, Direction
 
-__all__ = ["MOST_SIDS", "Denied", "authorize", "data_sas", "direction", "iec61850_sas", "sid_count"]
+__all__ = ["MOST_SIDS", "authorize", "data_sas", "direction", "iec61850_sas", "sid_count"]
 
 MOST_SIDS: Final = 256
 """SIDs that one registration may have, one for each encryption module; so that no member empties the space."""
@@ -22,33 +22,20 @@ _REQUESTS_A_SPACE: Final = 16
 """Largest requests that a space of SIDs has room for at least, where it is too small for MOST_SIDS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """Why nobody is let in. `unknown_group`: the group is not ours; otherwise the identity is no member of it."""
-
-    group: GroupId
-    unknown_group: bool
-
-    @property
-    def text(self) -> str:
-        """For the member and for both logs."""
-        return f"unknown group {self.group}" if self.unknown_group else f"not a member of group {self.group}"
-
-
 def authorize(
     groups: Mapping[GroupId, GroupPolicy], group: GroupId, identity: Identity, certificate: bytes | None = None
-) -> Role | Denied:
+) -> Role | Refusal:
     """The role in a group of an identity that Phase 1 authenticated, and of the certificate it used (RFC 6407 3.1).
 
     `certificate`: DER, verified; None with a pre-shared key. A member that is listed has the role that is listed.
     """
     policy = groups.get(group)
     if policy is None:
-        return Denied(group, unknown_group=True)
+        return Refusal.UNKNOWN_GROUP
     role = policy.members.get(identity)
     if role is None and certificate is not None and policy.rules:
         role = _by_certificate(policy, certificate)
-    return role or Denied(group, unknown_group=False)
+    return role or Refusal.NOT_A_MEMBER
 
 
 def _by_certificate(policy: GroupPolicy, certificate: bytes) -> Role | None:

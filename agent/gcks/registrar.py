@@ -17,7 +17,7 @@ from agent.gcks.database import StoreError
 from agent.gcks.grants import NO_SIDS, Grant, SidDemand, SidsExhausted, Superseded
 from agent.gcks.keeper import TekKeeper
 from agent.gcks.kek_keeper import KekKeeper
-from agent.gcks.membership import Denied, authorize, data_sas, iec61850_sas, sid_count
+from agent.gcks.membership import authorize, data_sas, iec61850_sas, sid_count
 from agent.gcks.policy import GroupPolicy
 from agent.gcks.store import Store
 from agent.gcks.trail import Trail
@@ -137,7 +137,7 @@ class Registrar:
 
     def _pull_requested(self, event: PullRequested) -> None:
         role = authorize(self._groups, event.group, event.identity, event.certificate)
-        if isinstance(role, Denied):
+        if isinstance(role, Refusal):
             self._deny(event, role)
             return
         lines = self._keeper.offer(event.group)
@@ -185,7 +185,7 @@ class Registrar:
     async def _commit(self, event: PullProven, offered: _Offered) -> None:
         # Asked anew: the configuration may have changed since message 1.
         role = authorize(self._groups, event.group, event.identity, event.certificate)
-        if isinstance(role, Denied):
+        if isinstance(role, Refusal):
             self._deny(event, role)
             return
         policy = self._groups[event.group]
@@ -243,9 +243,8 @@ class Registrar:
             sids=",".join(map(str, given.sids)) or None,
         )
 
-    def _deny(self, event: PullRequested | PullProven, denied: Denied) -> None:
-        refusal = Refusal.UNKNOWN_GROUP if denied.unknown_group else Refusal.NOT_A_MEMBER
-        self._refuse(event, refusal, f"{denied.text}; {CAUSES[refusal.cause].key_server}")
+    def _deny(self, event: PullRequested | PullProven, refusal: Refusal) -> None:
+        self._refuse(event, refusal, f"{refusal.text(event.group)}; {CAUSES[refusal.cause].key_server}")
 
     def _refuse(self, event: PullRequested | PullProven, refusal: Refusal, text: str) -> None:
         self._engine.refuse(event.request, refusal, self._clock.monotonic())

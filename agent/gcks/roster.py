@@ -14,7 +14,7 @@ from netaddr import IPAddress
 
 from agent.config.files import FileFault
 from agent.config.gcks import KeyServerConfig
-from agent.config.members_file import ListedMember, read_members
+from agent.config.members_file import LineFault, ListedMember, read_members
 from agent.errors import ConfigError
 from agent.gdoi.isakmp.credentials import PeerKey
 from agent.gsa.identity import GroupId, Identity
@@ -78,9 +78,15 @@ class _Builder:
             self.faults.append(ConfigError(path, key, str(fault), exit_status=fault.exit_status))
             return
         self.tell_on(str(listing))
-        for line, member in read.members:
-            self.add(f"line {line}", member, member.roles)
-        self.faults.extend(ConfigError(str(listing), f"line {fault.line}", fault.message) for fault in read.faults)
+        entries: list[tuple[int, ListedMember | LineFault]] = [
+            *read.members,
+            *((fault.line, fault) for fault in read.faults),
+        ]
+        for line, entry in sorted(entries, key=lambda numbered: numbered[0]):
+            if isinstance(entry, LineFault):
+                self.faults.append(ConfigError(str(listing), f"line {line}", entry.message))
+            else:
+                self.add(f"line {line}", entry, entry.roles)
         self._grant_later()
 
     def add(self, place: str, member: ListedMember, roles: Mapping[GroupId, Role] | None) -> None:

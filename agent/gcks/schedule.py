@@ -1,6 +1,6 @@
 """When a TEK is made, given out, used and ended: the schedule of renewal before expiry (RFC 5374 4.2.1).
 
-Members hold no Rekey SA yet, so they come back for the next TEK by registering again. With lifetime L and lead m::
+Nothing is pushed: members come back for the next TEK by registering again. With lifetime L and lead m::
 
     created             expires - 2m     1.75m to 1.5m before    expires - m/2       expires
     |-------------------|----------------|-----------------------|-------------------|

@@ -122,7 +122,8 @@ class KeyServer:
         await self._keks.adopt(fresh.groups)
         await self._keeper.adopt(fresh.groups)
         self._registrar.adopt(fresh.groups, fresh.names)
-        self._credentials.held = fresh.credentials
+        self._engine.reconsider(self._credentials.adopt(fresh.credentials, self._clock.utc()))
+        self._pump.turn()
         for group, identity in _gone(self._setup, fresh):
             log.warning("member removed: it holds its SAs until they end", group=group, identity=identity)
             at_utc = self._clock.utc().timestamp()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from netaddr import IPAddress
 
@@ -27,15 +27,16 @@ from agent.config.gcks import (
     TekTable,
 )
 from agent.config.loader import ConfigErrors, load
+from agent.config.phase1 import LEAST_KEY_OCTETS, SHORT_KEY_WARNING
 from agent.crypto.x509 import RevocationRule, TrustStore
-from agent.errors import ConfigError
+from agent.errors import ConfigError, NotAuthenticated
 from agent.gcks.certified import CertificateRule
 from agent.gcks.kek import KekPolicy, signing_key_of_pem
 from agent.gcks.policy import GroupPolicy, IecPolicy, TekPolicy
 from agent.gcks.roster import Roster, read_roster
 from agent.gcks.schedule import Renewal
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
-from agent.gdoi.isakmp.phase1_state import SendCertificates
+from agent.gdoi.isakmp.phase1_state import PhaseOneSA, SendCertificates
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.settings import KeyServerSettings
 from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
@@ -46,6 +47,9 @@ from agent.gsa.sa import SecurityProtocol
 __all__ = ["CurrentCredentials", "Setup", "check", "read"]
 
 Value = TypeVar("Value")
+
+_MOST_NAMED: Final = 5
+"""Members that one warning names; a file of members may have very many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class CurrentCredentials:
     def __init__(self, held: StaticCredentials) -> None:
         self.held = held
 
+    def adopt(self, fresh: StaticCredentials, utc: datetime) -> Callable[[PhaseOneSA], bool]:
+        """Use these from now on. What comes back tells of an SA made before whether it could be made no more."""
+        before, self.held = self.held, fresh
+        return lambda sa: not _proves(fresh, before, sa, utc)
+
     def pre_shared_key(self, peer: IPAddress) -> PeerKey | None:
         """The key configured for that address."""
         return self.held.pre_shared_key(peer)
@@ -81,6 +90,27 @@ class CurrentCredentials:
     def trust(self) -> TrustStore:
         """The anchors configured, with what goes with them."""
         return self.held.trust()
+
+
+def _proves(fresh: StaticCredentials, before: StaticCredentials, sa: PhaseOneSA, utc: datetime) -> bool:
+    """Whether a member would prove itself as it did: its key is what it was, its certificate is trusted still.
+
+    Of a chain the member's own certificate alone is kept, so with other intermediates than known ones it starts anew.
+    """
+    if sa.certificate is None:
+        key = fresh.pre_shared_key_of(sa.identity)
+        return key is not None and key == before.pre_shared_key_of(sa.identity)
+    if _trusted(fresh) == _trusted(before):
+        return True
+    try:
+        fresh.trust().verify([sa.certificate], utc)
+    except NotAuthenticated:
+        return False
+    return True
+
+
+def _trusted(held: StaticCredentials) -> tuple[object, ...]:
+    return held.anchors, held.known, held.crls, held.revocation
 
 
 class _Faults:
@@ -123,7 +153,7 @@ def read(path: Path) -> Setup:
         credentials=credentials,
         groups={group.group: group for group in groups},
         names=roster.names,
-        warnings=tuple(_warnings(config, pair)),
+        warnings=(*_warnings(config, pair), *_short_keys(roster)),
     )
 
 
@@ -216,6 +246,13 @@ def _warnings(config: KeyServerConfig, pair: KeyPair | None) -> Iterator[str]:
             yield f"[groups[{index}].kek].signature: {group.kek.signature} is weak, for old peers only"
         if group.allow_shared_counter_mode:
             yield f"[groups[{index}]].allow_shared_counter_mode: nonces of several senders may meet, which reveals data"
+
+
+def _short_keys(roster: Roster) -> Iterator[str]:
+    names = [roster.names[each] for each, key in roster.identity_keys.items() if len(key.key) < LEAST_KEY_OCTETS]
+    if names:
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield f"members {', '.join(names[:_MOST_NAMED])}{more}: {SHORT_KEY_WARNING}"
 
 
 def _group(index: int, table: GroupTable, roster: Roster, faults: _Faults) -> GroupPolicy:

@@ -23,6 +23,8 @@ __all__ = ["Refused", "Trail"]
 
 _REFUSALS_KEPT: Final = 50
 _MOST_WAITING: Final = 1000
+_MAX_TEXT: Final = 600
+"""Characters of a reason: names in it are a peer's, and rows of the audit log stay for long."""
 
 log = get_logger(__name__)
 
@@ -70,6 +72,7 @@ class Trail:
         held = self._limits[event].admit(key, self._clock.monotonic())
         if held is not None:
             at_utc = self._clock.utc().timestamp()
+            text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
             self.refusals.append(Refused(at_utc, peer, identity, group, text))
             self.note(AuditEntry(event, at_utc, group, identity, str(peer.address), text=text))
         return held

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from agent.clock import iso8601
 from agent.errors import LocalError
 from agent.gcks.audit import AuditEntry, AuditQuery
 from agent.gcks.grants import Registration
@@ -21,17 +22,17 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import RekeySA
 
-__all__ = ["audit_query", "audit_rows", "group_rows", "instant", "member_rows", "refusal_rows"]
+__all__ = ["MOST_ROWS", "audit_query", "audit_rows", "group_rows", "instant", "member_rows", "refusal_rows"]
 
 
-_MOST_ROWS: Final = 20_000
+MOST_ROWS: Final = 20_000
 """Rows of one answer, which a control socket's answer has room for."""
 _OF_A_TEK: Final = ("spi", "generation", "state", "active_in_s", "remaining_s")
 
 
 def instant(utc: float) -> str:
-    """An instant in ISO 8601 to the second."""
-    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """An instant, in seconds of the epoch, in ISO 8601."""
+    return iso8601(datetime.fromtimestamp(utc, UTC))
 
 
 def _phase(tek: Tek, teks: tuple[Tek, ...], now: float) -> str:
@@ -60,6 +61,7 @@ def group_rows(
             "group": str(group),
             "name": policy.name,
             "members": len(policy.members),
+            "certified": bool(policy.rules),
             "registered": held,
             "kek": _kek((keks or {}).get(group), now),
         }
@@ -109,7 +111,10 @@ def member_rows(
     *,
     utc: float,
 ) -> list[dict[str, Any]]:
-    """A row for each member of each group, then for those that are members no more but still hold SAs."""
+    """A row for each member of each group, then for those not listed that hold SAs.
+
+    Those are let in by their certificate, where the group has a rule for that, or members no more.
+    """
     seen = {(entry.group, entry.identity): entry for entry in registrations}
     rows = [
         _member_row(policy, identity, role, names.get(identity), seen.pop((group, identity), None), utc)
@@ -119,7 +124,8 @@ def member_rows(
     for (group, identity), entry in seen.items():
         if entry.expires_utc > utc:
             policy = groups.get(group) or GroupPolicy(group, "(removed)", ())
-            rows.append({**_member_row(policy, identity, None, names.get(identity), entry, utc), "state": "removed"})
+            row = _member_row(policy, identity, None, names.get(identity), entry, utc)
+            rows.append({**row, **({"role": entry.role} if policy.rules else {"state": "removed"})})
     return rows
 
 
@@ -161,8 +167,8 @@ def audit_query(arguments: Mapping[str, Any], names: Mapping[Identity, str]) -> 
 def _limit(limit: object) -> int:
     if limit is None:
         return AuditQuery().limit
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MOST_ROWS:
-        raise ValueError(f"limit: 1 to {_MOST_ROWS}, got {limit}")
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_ROWS:
+        raise ValueError(f"limit: 1 to {MOST_ROWS}, got {limit}")
     return limit
 
 
@@ -179,7 +185,10 @@ def _identity(member: str, names: Mapping[Identity, str]) -> Identity:
 
 
 def _utc_of(text: str) -> float:
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"since: an instant as in 2026-11-23 or 2026-11-23T18:00:00Z, got {text!r}") from None
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from agent.clock import Entropy
@@ -34,6 +35,10 @@ from agent.gdoi.settings import KeyServerSettings
 from agent.gdoi.traversal import Traversal
 
 __all__ = ["Admission", "Admitted"]
+
+
+_MAX_FIRST_OCTETS: Final = 8192
+"""Octets of a message 1: a long offer with certificate requests for many authorities, and no work for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Admission:
 
     def take_first(self, header: Header, message: bytes, path: Path, now: float) -> None:
         """Message 1: state is made only when there is room and the offer is acceptable. Raises PeerError."""
+        if len(message) > _MAX_FIRST_OCTETS:
+            raise Malformed(f"a message 1 of {len(message)} octets, more than {_MAX_FIRST_OCTETS}", notify=0)
         table = self._table_of(header.exchange)
         digest = digest_of(message)
         known = table.get(header.initiator_cookie, path.peer)
@@ -100,9 +107,10 @@ class Admission:
             entropy=self._entropy,
             utc=self._utc,
             extension=traversal,
+            before_unproven=partial(self._require_rate, now),
         )
         try:
-            self._require_mode(header.exchange, now)
+            self._require_mode(header.exchange)
             reply = mode.receive(header, message)
         except PeerError as error:
             self._turn_away(error, digest, mode, path)
@@ -120,7 +128,7 @@ class Admission:
 
     def take(self, header: Header, message: bytes, path: Path) -> Admitted | None:
         """A later message; the SA once it stands. Raises PeerError, INVALID-COOKIE when it is of no exchange."""
-        entry = self._find(header.initiator_cookie + header.responder_cookie)
+        entry = self._find(header.cookies)
         if entry is None or not self._comes_from(entry, path):
             raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
         digest = digest_of(message)
@@ -144,6 +152,8 @@ class Admission:
         # It moved behind its NAT, and proved so (RFC 3947 4).
         entry.path = path
         entry.taken, entry.reply, entry.resends = digest, reply or b"", 0
+        if entry.mode.proven:
+            self._table_of(entry.mode.EXCHANGE).proved(entry)
         self._reply(entry)
         sa = entry.mode.established
         if sa is None:
@@ -152,19 +162,15 @@ class Admission:
         return Admitted(sa, path, entry.traversal, entry.taken, entry.reply)
 
     def hear_sealed(self, cookies: bytes, path: Path) -> bool:
-        """Take a protected message that is none of Phase 1's; whether it is of an exchange whose proof is due.
+        """Take a protected message that is none of Phase 1's; whether it is of an Aggressive Mode whose end is due.
 
-        It changes nothing but what the operator reads: the member refuses our proof, in Aggressive Mode.
+        It changes nothing but the words of its failure, if it fails: the member may refuse our proof of identity.
         """
-        entry = self._find(cookies)
-        if entry is None or not entry.mode.proving or not self._comes_from(entry, path):
+        entry = self._aggressive.find(cookies)
+        if entry is None or not self._comes_from(entry, path):
             return False
-        if entry.trouble is None:
-            detail = f"{path.peer} answered our proof of identity with a protected message (unauthenticated)"
-            cause = sealed_cause(entry.mode.method)
-            entry.trouble = (cause, detail)
-            text = explain(cause, Side.KEY_SERVER, detail)
-            self._out.tell(PhaseOneFailed(path.peer, cause, text, entry.mode.asserted, final=False))
+        detail = f"{path.peer} answered our proof of identity with a protected message (unauthenticated)"
+        entry.hint = (sealed_cause(entry.mode.method), detail)
         return True
 
     def fire(self, now: float) -> None:
@@ -190,20 +196,19 @@ class Admission:
     def _table_of(self, exchange: int) -> HalfOpenTable:
         return self._aggressive if exchange == ExchangeType.AGGRESSIVE else self._table
 
-    def _require_mode(self, exchange: int, now: float) -> None:
-        """Aggressive Mode only where it is set, and so often. Raises Malformed, 29; Unexpected."""
-        if exchange != ExchangeType.AGGRESSIVE:
-            return
-        if not self._settings.aggressive:
+    def _require_mode(self, exchange: int) -> None:
+        """Aggressive Mode only where it is set. Raises Malformed, 29."""
+        if exchange == ExchangeType.AGGRESSIVE and not self._settings.aggressive:
             raise Malformed("Aggressive Mode is not accepted here", notify=NotifyType.UNSUPPORTED_EXCHANGE_TYPE)
+
+    def _require_rate(self, now: float) -> None:
+        """Aggressive Mode only so often; what is no acceptable offer does not count. Raises Unexpected."""
         if not self._rate.take(now):
             raise Unexpected(f"more than {self._settings.aggressive_per_s:g} Aggressive Modes a second", notify=0)
 
     def _comes_from(self, entry: HalfOpen, path: Path) -> bool:
         """Whether a message may be of that exchange: from where it began, or, to prove itself, from behind a NAT."""
-        if path.peer == entry.path.peer:
-            return True
-        return path.marked and entry.mode.proving and entry.traversal.agreed(entry.mode)
+        return path.peer == entry.path.peer or (entry.mode.proving and entry.traversal.may_move(entry.mode, path))
 
     def _turn_away(self, error: PeerError, digest: bytes, mode: PhaseOneExchange, path: Path) -> None:
         cause = phase_one_cause(error.notify, first_message=True)
@@ -237,11 +242,11 @@ class Admission:
     def _time_out(self, entry: HalfOpen) -> None:
         """The end of an exchange that waited too long. A first message alone may be anybody's: that is no failure."""
         reason = f"{entry.path.peer} is silent after {entry.mode.stage.value}"
-        if not entry.mode.proven and entry.trouble is None:
+        if not entry.mode.proven and entry.trouble is None and entry.hint is None:
             self._drop(entry)
             self._out.tell(Dropped(entry.path.peer, f"Phase 1 ended: {reason}"))
         else:
-            cause, detail = entry.trouble or (FailureCause.NO_ANSWER, reason)
+            cause, detail = entry.trouble or entry.hint or (FailureCause.NO_ANSWER, reason)
             self._give_up(entry, cause, detail, told=entry.trouble is not None)
 
     def _give_up(self, entry: HalfOpen, cause: FailureCause, detail: str, *, told: bool) -> None:

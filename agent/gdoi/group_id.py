@@ -29,6 +29,10 @@ _TYPES: Final = {
 _KINDS: Final[dict[int, GroupIdKind]] = {id_type: kind for kind, id_type in _TYPES.items()}
 
 
+_MAX_OCTETS: Final = 1024
+"""Octets of a group identifier that a member asks for: it is audited whether there is such a group or not."""
+
+
 def payload_of(group: GroupId) -> Identification:
     """The ID payload that asks for a group; DOI-Specific ID Data is 0."""
     return Identification(_TYPES[group.kind], 0, 0, group.octets)
@@ -42,6 +46,11 @@ def group_of(payload: Identification) -> GroupId:
     if kind is None:
         raise Malformed(
             f"a group named by ID type {name_of(IdType, payload.id_type)}", notify=NotifyType.INVALID_ID_INFORMATION
+        )
+    if len(payload.data) > _MAX_OCTETS:
+        raise Malformed(
+            f"a group identifier of {len(payload.data)} octets, more than {_MAX_OCTETS}",
+            notify=NotifyType.INVALID_ID_INFORMATION,
         )
     try:
         return GroupId(payload.data, kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -11,6 +10,7 @@ from netaddr import IPAddress
 
 from agent.errors import Unexpected
 from agent.gdoi.failures import FailureCause
+from agent.gdoi.isakmp.constants import COOKIE_OCTETS
 from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.phase1_exchange import PhaseOneExchange
 from agent.gdoi.traversal import Traversal
@@ -34,8 +34,8 @@ Place: TypeAlias = tuple[int, int]
 class HalfOpen:
     """One exchange. `began`: monotonic seconds. `taken`: digest of the message answered last, by `reply`.
 
-    `received`, `sent`: octets so far. `refused`: digests of final messages that failed; `trouble`: what to say if
-    nothing better comes.
+    `received`, `sent`: octets so far. `refused`: digests of final messages that failed; `trouble`: what was said of
+    them, and is to be said at the end if nothing better comes; `hint`: what to say then where there is no trouble.
     """
 
     mode: PhaseOneExchange
@@ -49,6 +49,7 @@ class HalfOpen:
     sent: int = 0
     refused: set[bytes] = field(default_factory=set)
     trouble: tuple[FailureCause, str] | None = None
+    hint: tuple[FailureCause, str] | None = None
 
     def may_send(self, octets: int) -> bool:
         """Whether so many octets more are in proportion to what came; anything is, once the peer is proven to be there.
@@ -67,6 +68,7 @@ class HalfOpenTable:
         self._entries: OrderedDict[tuple[bytes, Endpoint], HalfOpen] = OrderedDict()
         self._begun_at: dict[bytes, tuple[bytes, Endpoint]] = {}
         self._places: Counter[Place] = Counter()
+        self._unproven: Final = _Crowd()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -81,17 +83,24 @@ class HalfOpenTable:
         place = _place(address)
         share = self._limit_per_address * (_SITE_FACTOR if address.version == 6 else 1)
         if self._places[place] >= share:
-            return self._oldest_unproven(lambda of: of == place, f"{share} Phase 1 exchanges of {_name(address)}")
+            return _present(self._unproven.oldest_of(place), f"{share} Phase 1 exchanges of {_name(address)}")
         if len(self._entries) >= self._limit:
-            return self._of_the_greediest()
+            return _present(self._unproven.oldest_of_the_fullest(), f"{self._limit} Phase 1 exchanges")
         return None
 
     def add(self, entry: HalfOpen) -> None:
         """Take an exchange in; ask `giving_way` first."""
-        key = entry.mode.cookies[:8], entry.path.peer
+        key = entry.mode.cookies[:COOKIE_OCTETS], entry.path.peer
         self._entries[key] = entry
         self._begun_at[entry.mode.cookies] = key
-        self._places[_place(entry.path.peer.address)] += 1
+        place = _place(entry.path.peer.address)
+        self._places[place] += 1
+        if not entry.mode.proven:
+            self._unproven.add(place, entry)
+
+    def proved(self, entry: HalfOpen) -> None:
+        """Note that the peer of an exchange has shown that it receives: it gives way to nobody any more."""
+        self._unproven.discard(_place(self._begun_at[entry.mode.cookies][1].address), entry)
 
     def get(self, initiator_cookie: bytes, peer: Endpoint) -> HalfOpen | None:
         """The exchange that a peer began with that initiator cookie."""
@@ -107,6 +116,7 @@ class HalfOpenTable:
         key = self._begun_at.pop(entry.mode.cookies)
         del self._entries[key]
         place = _place(key[1].address)
+        self._unproven.discard(place, entry)
         self._places[place] -= 1
         if not self._places[place]:
             del self._places[place]
@@ -115,16 +125,58 @@ class HalfOpenTable:
         """The exchange that began first."""
         return next(iter(self._entries.values()), None)
 
-    def _of_the_greediest(self) -> HalfOpen:
-        unproven = Counter(_place(key[1].address) for key, entry in self._entries.items() if not entry.mode.proven)
-        most = max(unproven.values(), default=0)
-        return self._oldest_unproven(lambda of: unproven[of] == most, f"{self._limit} Phase 1 exchanges")
 
-    def _oldest_unproven(self, wanted: Callable[[Place], bool], what: str) -> HalfOpen:
-        for (_, peer), entry in self._entries.items():
-            if not entry.mode.proven and wanted(_place(peer.address)):
-                return entry
+class _Crowd:
+    """Exchanges by place, oldest first, and the places by how many they have.
+
+    Which place has most is known without a look at all of them: a flood asks that with every datagram.
+    """
+
+    def __init__(self) -> None:
+        self._of_place: dict[Place, OrderedDict[bytes, HalfOpen]] = {}
+        self._places: dict[int, OrderedDict[Place, None]] = {}
+        self._most = 0
+
+    def add(self, place: Place, entry: HalfOpen) -> None:
+        """Take an exchange in."""
+        own = self._of_place.setdefault(place, OrderedDict())
+        own[entry.mode.cookies] = entry
+        self._resize(place, len(own) - 1, len(own))
+
+    def discard(self, place: Place, entry: HalfOpen) -> None:
+        """Let an exchange go, if it is there."""
+        own = self._of_place.get(place, OrderedDict())
+        if own.pop(entry.mode.cookies, None) is None:
+            return
+        self._resize(place, len(own) + 1, len(own))
+        if not own:
+            del self._of_place[place]
+
+    def oldest_of(self, place: Place) -> HalfOpen | None:
+        """The first one of a place."""
+        return next(iter(self._of_place.get(place, OrderedDict()).values()), None)
+
+    def oldest_of_the_fullest(self) -> HalfOpen | None:
+        """The first one of the place that has most."""
+        place = next(iter(self._places.get(self._most, OrderedDict())), None)
+        return self.oldest_of(place) if place is not None else None
+
+    def _resize(self, place: Place, before: int, after: int) -> None:
+        if before:
+            del self._places[before][place]
+            if not self._places[before]:
+                del self._places[before]
+        if after:
+            self._places.setdefault(after, OrderedDict())[place] = None
+        # Sizes change by one: where the fullest place was the only one so full, it is the fullest still.
+        if after > self._most or self._most not in self._places:
+            self._most = after
+
+
+def _present(entry: HalfOpen | None, what: str) -> HalfOpen:
+    if entry is None:
         raise Unexpected(f"{what} are under way already", notify=0)
+    return entry
 
 
 def _place(address: IPAddress) -> Place:

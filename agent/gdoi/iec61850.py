@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import Malformed
+from agent.gdoi.attribute_values import MAX_LIFETIME, no_proposal, number_for, single_values
 from agent.gdoi.constants import (
     IecAttribute,
     IecAuthenticationValue,
     IecConfidentialityValue,
     SatProtocol,
 )
-from agent.gdoi.ipsec_attributes import MAX_LIFETIME, no_proposal, unsupported
 from agent.gdoi.isakmp.attributes import Attribute, basic, variable
 from agent.gdoi.isakmp.constants import NotifyType, name_of
 from agent.gdoi.kd import KeyPacket
@@ -32,14 +32,14 @@ _PRIVATE: Final = range(28672, 32768)
 _MOST_PERCENT: Final = 100
 _DELAY_OCTETS: Final = 4
 
-_AUTHENTICATIONS: Final = {
+_AUTHENTICATIONS: Final[dict[int, IecAuthentication]] = {
     IecAuthenticationValue.NONE: IecAuthentication.NONE,
     IecAuthenticationValue.HMAC_SHA256_128: IecAuthentication.HMAC_SHA256_128,
     IecAuthenticationValue.HMAC_SHA256: IecAuthentication.HMAC_SHA256,
     IecAuthenticationValue.AES_GMAC_128: IecAuthentication.AES_GMAC_128,
     IecAuthenticationValue.AES_GMAC_256: IecAuthentication.AES_GMAC_256,
 }
-_CONFIDENTIALITIES: Final = {
+_CONFIDENTIALITIES: Final[dict[int, IecConfidentiality]] = {
     IecConfidentialityValue.NONE: IecConfidentiality.NONE,
     IecConfidentialityValue.AES_CBC_128: IecConfidentiality.AES_CBC_128,
     IecConfidentialityValue.AES_CBC_256: IecConfidentiality.AES_CBC_256,
@@ -61,6 +61,27 @@ class OfferedIec:
     lifetime_s: int | None
     activation_delay_s: int | None
     key_delivery_assurance: int | None
+
+    def sa(
+        self, confidentiality_key: Secret, authentication_key: Secret, *, received: float, send_from: float = 0.0
+    ) -> Iec61850SA:
+        """The SA with those keys. `received`: monotonic seconds at which the SAT came; `send_from`: as in Iec61850SA,
+        unless SA_ATD overrules it (RFC 8052 2.2.4.1).
+        """
+        activates = 0.0
+        if self.activation_delay_s is not None:
+            activates = send_from = received + self.activation_delay_s
+        return Iec61850SA(
+            spi=self.spi,
+            selector=self.selector,
+            transform=self.transform,
+            confidentiality_key=confidentiality_key,
+            authentication_key=authentication_key,
+            expires=None if self.lifetime_s is None else received + self.lifetime_s,
+            activates=activates,
+            send_from=send_from,
+            key_delivery_assurance=self.key_delivery_assurance,
+        )
 
 
 def iec_of(sat: SAT, tolerances: Tolerances | None = None) -> OfferedIec:
@@ -89,32 +110,29 @@ def iec_of(sat: SAT, tolerances: Tolerances | None = None) -> OfferedIec:
 
 
 def _transform_of(policy: Iec61850Policy) -> IecTransform:
-    for authentication, mine in _AUTHENTICATIONS.items():
-        for confidentiality, other in _CONFIDENTIALITIES.items():
-            if (authentication, confidentiality) == (policy.authentication, policy.confidentiality):
-                try:
-                    return IecTransform(mine, other)
-                except ValueError as error:
-                    raise no_proposal(str(error)) from error
-    raise no_proposal(
-        f"IEC 61850 with authentication {name_of(IecAuthenticationValue, policy.authentication)} and"
-        f" confidentiality {name_of(IecConfidentialityValue, policy.confidentiality)}"
-    )
+    authentication = _AUTHENTICATIONS.get(policy.authentication)
+    confidentiality = _CONFIDENTIALITIES.get(policy.confidentiality)
+    if authentication is None or confidentiality is None:
+        raise no_proposal(
+            f"IEC 61850 with authentication {name_of(IecAuthenticationValue, policy.authentication)} and"
+            f" confidentiality {name_of(IecConfidentialityValue, policy.confidentiality)}"
+        )
+    try:
+        return IecTransform(authentication, confidentiality)
+    except ValueError as error:
+        raise no_proposal(str(error)) from error
 
 
 def _attributes_of(attributes: Iterable[Attribute], tolerances: Tolerances) -> tuple[int | None, int | None]:
     """SA_ATD and SA_KDA. Raises Malformed for others, wrong values, and two that differ (RFC 8052 2.2.4)."""
-    values: dict[int, int] = {}
-    for attribute in attributes:
-        name = name_of(IecAttribute, attribute.type)
-        if tolerances.ignore_private_attributes and attribute.type in _PRIVATE:
-            continue
-        if attribute.type not in list(IecAttribute):
-            raise unsupported(f"SAT attribute {name} of IEC 61850")
-        if attribute.type == IecAttribute.SA_KDA and not attribute.basic:
-            raise Malformed(f"Basic attribute {name} in variable form")
-        if values.setdefault(attribute.type, attribute.number) != attribute.number:
-            raise unsupported(f"conflicting values of {name}")
+    values = single_values(
+        attributes,
+        IecAttribute,
+        "SAT attribute {} of IEC 61850",
+        basic={IecAttribute.SA_KDA},
+        either={IecAttribute.SA_ATD},
+        ignored=tolerances.ignored(_PRIVATE),
+    )
     delay, assurance = values.get(IecAttribute.SA_ATD), values.get(IecAttribute.SA_KDA)
     if assurance is not None and assurance > _MOST_PERCENT:
         raise Malformed(f"SA_KDA of {assurance} percent")
@@ -122,29 +140,15 @@ def _attributes_of(attributes: Iterable[Attribute], tolerances: Tolerances) -> t
 
 
 def iec_sa_of(offered: OfferedIec, packet: KeyPacket, *, received: float, send_from: float) -> Iec61850SA:
-    """The SA of a SAT and the key packet with its SPI.
+    """The SA of a SAT and the key packet with its SPI; `send_from`: what the group's ATD makes of it.
 
-    `received`: monotonic seconds at which the SAT came; `send_from`: what the group's ATD makes of it, which SA_ATD
-    overrules (RFC 8052 2.2.4.1). Raises Malformed unless the packet holds exactly the keys of its algorithms.
+    Raises Malformed unless the packet holds exactly the keys of its algorithms.
     """
     transform = offered.transform
-    keys: tuple[Secret, Secret] = tek_keys(
+    keys = tek_keys(
         packet, transform.confidentiality_key_octets, transform.authentication_key_octets, f"IEC 61850 {transform}"
     )
-    activates = 0.0
-    if offered.activation_delay_s is not None:
-        activates = send_from = received + offered.activation_delay_s
-    return Iec61850SA(
-        spi=offered.spi,
-        selector=offered.selector,
-        transform=transform,
-        confidentiality_key=keys[0],
-        authentication_key=keys[1],
-        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
-        activates=activates,
-        send_from=send_from,
-        key_delivery_assurance=offered.key_delivery_assurance,
-    )
+    return offered.sa(*keys, received=received, send_from=send_from)
 
 
 def sat_of(sa: Iec61850SA, now: float) -> SAT:
@@ -165,8 +169,8 @@ def sat_of(sa: Iec61850SA, now: float) -> SAT:
         encode_oid(sa.selector.oid),
         sa.selector.specific,
         sa.spi,
-        next(number for number, mine in _AUTHENTICATIONS.items() if mine is sa.transform.authentication),
-        next(number for number, mine in _CONFIDENTIALITIES.items() if mine is sa.transform.confidentiality),
+        number_for(_AUTHENTICATIONS, sa.transform.authentication),
+        number_for(_CONFIDENTIALITIES, sa.transform.confidentiality),
         left,
         tuple(attributes),
     )

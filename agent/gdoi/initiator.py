@@ -112,8 +112,7 @@ class Initiator:
 
     def has(self, header: Header) -> bool:
         """Whether a message is of this exchange."""
-        cookies = header.initiator_cookie + header.responder_cookie
-        return self._mode.cookies in (cookies, cookies[:8] + NO_COOKIE)
+        return self._mode.cookies in (header.cookies, header.initiator_cookie + NO_COOKIE)
 
     def take(self, header: Header, message: bytes, path: Path, now: float) -> PhaseOneSA | None:
         """Take a message; the SA once it stands. Raises PeerError, and PhaseOneRefused when we cannot go on."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from agent.errors import Malformed
+from agent.gdoi.attribute_values import MAX_LIFETIME, unsupported
 from agent.gdoi.constants import IpsecAttribute
 from agent.gdoi.isakmp.attributes import Attribute, basic, variable
-from agent.gdoi.isakmp.constants import LifeType, NotifyType, name_of
+from agent.gdoi.isakmp.constants import LifeType, name_of
 from agent.gdoi.tolerances import Tolerances
 
-__all__ = ["MAX_LIFETIME", "IpsecAttributes", "lifetime", "no_proposal", "unsupported"]
-
-MAX_LIFETIME: Final = 0xFFFFFFFF
-"""Seconds or kilobytes: what the four octets of deployed peers hold. One who names more has no end in mind."""
+__all__ = ["IpsecAttributes", "lifetime"]
 
 _PRIVATE: Final = range(32001, 32768)
 """IPsec SA attributes for private use (RFC 2407 6.2)."""
@@ -34,18 +32,7 @@ _SINGLE_VALUED: Final = frozenset(
 )
 """Supported Basic attributes besides the lifetime; all others but Group Description end the exchange."""
 
-K = TypeVar("K", bound=int)
 V = TypeVar("V")
-
-
-def unsupported(text: str) -> Malformed:
-    """The error for an attribute or value that is not supported (RFC 2407 4.5.3)."""
-    return Malformed(text, notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
-
-
-def no_proposal(text: str) -> Malformed:
-    """The error for a transform that is not supported."""
-    return Malformed(text, notify=NotifyType.NO_PROPOSAL_CHOSEN)
 
 
 @dataclass(slots=True)
@@ -91,17 +78,16 @@ class IpsecAttributes:
         if into.setdefault(key, value) != value:
             raise unsupported(f"conflicting values of {name_of(IpsecAttribute, type_)}")
 
-    def pick(self, type_: IpsecAttribute, table: dict[K, V], default: V | None = None) -> V:
+    def pick(self, type_: IpsecAttribute, table: Mapping[int, V], default: V | None = None) -> V:
         """The value of an attribute through its table. Raises Malformed when unknown, or absent without default."""
         value = self.values.get(type_)
         if value is None:
             if default is None:
                 raise unsupported(f"no {type_.name}")
             return default
-        for known, meaning in table.items():
-            if known == value:
-                return meaning
-        raise unsupported(f"{type_.name} {value}")
+        if value not in table:
+            raise unsupported(f"{type_.name} {value}")
+        return table[value]
 
 
 def _ignored(attribute: Attribute, tolerances: Tolerances) -> bool:
@@ -110,7 +96,7 @@ def _ignored(attribute: Attribute, tolerances: Tolerances) -> bool:
         return True  # never sent in GDOI, ignored when it comes (RFC 6407 5.5.1)
     if attribute.type == IpsecAttribute.ECN_TUNNEL:
         return attribute.basic and attribute.number == _ECN_ALLOWED  # as every tunnel of ours is (RFC 6040 4)
-    return tolerances.ignore_private_attributes and attribute.type in _PRIVATE
+    return attribute.type in tolerances.ignored(_PRIVATE)
 
 
 def _basic_number(attribute: Attribute) -> int:

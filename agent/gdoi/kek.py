@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeVar
+from typing import Final
 
 from netaddr import IPAddress
 
 from agent.errors import Malformed
+from agent.gdoi.attribute_values import number_for, single_values, unsupported
 from agent.gdoi.constants import (
     KdType,
     KekAcknowledgement,
@@ -34,32 +35,29 @@ from agent.secret import Secret
 
 __all__ = ["OfferedRekey", "packet_of", "rekey_of", "rekey_sa_of", "sak_of"]
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 _UDP = 17
 _LIFETIME_OCTETS = 4
 _PRIVATE: Final = range(128, 256)
 """KEK attributes for private use (RFC 6407 9)."""
 
-_FIXED_KEY: Final = {KekAlgorithm.KEK_ALG_3DES: "3des-cbc"}
-_VARIABLE_KEY: Final = {
+_FIXED_KEY: Final[dict[int, str]] = {KekAlgorithm.KEK_ALG_3DES: "3des-cbc"}
+_VARIABLE_KEY: Final[dict[tuple[int, int], str]] = {
     (KekAlgorithm.KEK_ALG_AES, 128): "aes-cbc-128",
     (KekAlgorithm.KEK_ALG_AES, 192): "aes-cbc-192",
     (KekAlgorithm.KEK_ALG_AES, 256): "aes-cbc-256",
 }
 """Ciphers by KEK_ALGORITHM, and KEK_KEY_LENGTH where the key has none of its own. DES is left out (RFC 6407 6.1)."""
-_NUMBERS: Final = {
+_NUMBERS: Final[dict[str, tuple[int, int | None]]] = {
     **{name: (algorithm, None) for algorithm, name in _FIXED_KEY.items()},
     **{name: pair for pair, name in _VARIABLE_KEY.items()},
 }
-_SIGNATURES: Final = {
+_SIGNATURES: Final[dict[int, str]] = {
     SignatureAlgorithm.SIG_ALG_RSA: "rsa",
     SignatureAlgorithm.SIG_ALG_ECDSA_256: "ecdsa-256",
     SignatureAlgorithm.SIG_ALG_ECDSA_384: "ecdsa-384",
     SignatureAlgorithm.SIG_ALG_ECDSA_521: "ecdsa-521",
 }
-_HASHES: Final = {
+_HASHES: Final[dict[int, str]] = {
     SignatureHash.SIG_HASH_SHA1: "sha1",
     SignatureHash.SIG_HASH_SHA256: "sha2-256",
     SignatureHash.SIG_HASH_SHA384: "sha2-384",
@@ -67,14 +65,14 @@ _HASHES: Final = {
 }
 _IMPLIED_HASHES: Final = {"ecdsa-256": "sha2-256", "ecdsa-384": "sha2-384", "ecdsa-521": "sha2-512"}
 """The hash that an ECDSA signature has by its own name (RFC 6407 5.3.5)."""
-_ACKNOWLEDGEMENTS: Final = {
+_ACKNOWLEDGEMENTS: Final[dict[int, Acknowledgement]] = {
     KekAcknowledgement.REKEY_ACK_KEK_SHA256: Acknowledgement.KEK_SHA256,
     KekAcknowledgement.REKEY_ACK_LKH_SHA256: Acknowledgement.LKH_SHA256,
     KekAcknowledgement.REKEY_ACK_KEK_SHA512: Acknowledgement.KEK_SHA512,
     KekAcknowledgement.REKEY_ACK_LKH_SHA512: Acknowledgement.LKH_SHA512,
 }
 
-_SINGLE_VALUED: Final = frozenset(
+_BASIC: Final = frozenset(
     {
         KekAttribute.KEK_ALGORITHM,
         KekAttribute.KEK_KEY_LENGTH,
@@ -106,30 +104,50 @@ class OfferedRekey:
     lifetime_s: int | None
     acknowledgement: Acknowledgement | None = None
 
+    def sa(
+        self,
+        key: Secret,
+        iv: bytes,
+        verify_key: bytes,
+        *,
+        received: float,
+        sequence: int = 0,
+        lkh: tuple[LkhKey, ...] = (),
+    ) -> RekeySA:
+        """The Rekey SA with those keys; `received`: monotonic seconds at which the SAK came."""
+        return RekeySA(
+            spi=self.spi,
+            source=self.source,
+            destination=self.destination,
+            source_port=self.source_port,
+            destination_port=self.destination_port,
+            key_algorithm=self.cipher.name,
+            key=key,
+            iv=iv,
+            signature_algorithm=self.signature_algorithm,
+            signature_hash=self.signature_hash,
+            verify_key=verify_key,
+            sequence=sequence,
+            expires=None if self.lifetime_s is None else received + self.lifetime_s,
+            acknowledgement=self.acknowledgement,
+            lkh=lkh,
+        )
 
-def _unsupported(text: str) -> Malformed:
-    return Malformed(text, notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
 
-
-def _values(attributes: Iterable[Attribute], tolerances: Tolerances) -> dict[int, int]:
+def _values(attributes: Sequence[Attribute], tolerances: Tolerances) -> dict[int, int]:
     """Each attribute's value. Raises Malformed for one not understood, or given twice with different values."""
-    values: dict[int, int] = {}
     for attribute in attributes:
-        name = name_of(KekAttribute, attribute.type)
-        if attribute.type == KekAttribute.KEK_MANAGEMENT_ALGORITHM:
-            continue  # to be ignored in a GROUPKEY-PULL (RFC 6407 5.3)
-        if tolerances.ignore_private_attributes and attribute.type in _PRIVATE:
-            continue
-        if attribute.type == KekAttribute.KEK_KEY_LIFETIME:
-            if len(attribute.octets) > _LIFETIME_OCTETS:
-                raise Malformed(f"{name} has {len(attribute.octets)} octets, not {_LIFETIME_OCTETS}")
-        elif attribute.type not in _SINGLE_VALUED:
-            raise _unsupported(f"SAK attribute {name}")
-        elif not attribute.basic:
-            raise Malformed(f"Basic attribute {name} in variable form")
-        if values.setdefault(attribute.type, attribute.number) != attribute.number:
-            raise _unsupported(f"conflicting values of {name}")
-    return values
+        if attribute.type == KekAttribute.KEK_KEY_LIFETIME and len(attribute.octets) > _LIFETIME_OCTETS:
+            raise Malformed(f"KEK_KEY_LIFETIME has {len(attribute.octets)} octets, not {_LIFETIME_OCTETS}")
+    return single_values(
+        attributes,
+        KekAttribute,
+        "SAK attribute {}",
+        basic=_BASIC,
+        either={KekAttribute.KEK_KEY_LIFETIME},
+        # To be ignored in a GROUPKEY-PULL (RFC 6407 5.3).
+        ignored={KekAttribute.KEK_MANAGEMENT_ALGORITHM, *tolerances.ignored(_PRIVATE)},
+    )
 
 
 def rekey_of(sak: SAK, tolerances: Tolerances | None = None) -> OfferedRekey:
@@ -162,7 +180,7 @@ def rekey_of(sak: SAK, tolerances: Tolerances | None = None) -> OfferedRekey:
         signature_hash=digest,
         signature_key_bits=values.get(KekAttribute.SIG_KEY_LENGTH),
         lifetime_s=values.get(KekAttribute.KEK_KEY_LIFETIME),
-        acknowledgement=next((mine for number, mine in _ACKNOWLEDGEMENTS.items() if number == requested), None),
+        acknowledgement=None if requested is None else _ACKNOWLEDGEMENTS.get(requested),
     )
 
 
@@ -171,19 +189,19 @@ def _cipher_of(values: dict[int, int]) -> KekCipher:
     if number is None:
         raise Malformed("a SAK without KEK_ALGORITHM")
     bits = values.get(KekAttribute.KEK_KEY_LENGTH)
-    for algorithm, name in _FIXED_KEY.items():
-        if algorithm == number:
-            if bits not in (None, 8 * KEK_CIPHERS[name].key_octets):
-                raise _unsupported(f"KEK_KEY_LENGTH {bits} with {algorithm.name}")
-            return KEK_CIPHERS[name]
-    if number not in {algorithm for algorithm, _ in _VARIABLE_KEY}:
-        raise _unsupported(f"KEK_ALGORITHM {name_of(KekAlgorithm, number)}")
+    algorithm = name_of(KekAlgorithm, number)
+    if number in _FIXED_KEY:
+        cipher = KEK_CIPHERS[_FIXED_KEY[number]]
+        if bits not in (None, 8 * cipher.key_octets):
+            raise unsupported(f"KEK_KEY_LENGTH {bits} with {algorithm}")
+        return cipher
+    if number not in {variable_number for variable_number, _ in _VARIABLE_KEY}:
+        raise unsupported(f"KEK_ALGORITHM {algorithm}")
     if bits is None:
-        raise Malformed(f"{name_of(KekAlgorithm, number)} without KEK_KEY_LENGTH")
-    for pair, name in _VARIABLE_KEY.items():
-        if pair == (number, bits):
-            return KEK_CIPHERS[name]
-    raise _unsupported(f"KEK_KEY_LENGTH {bits}")
+        raise Malformed(f"{algorithm} without KEK_KEY_LENGTH")
+    if (number, bits) not in _VARIABLE_KEY:
+        raise unsupported(f"KEK_KEY_LENGTH {bits}")
+    return KEK_CIPHERS[_VARIABLE_KEY[number, bits]]
 
 
 def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
@@ -192,8 +210,8 @@ def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
     if number is None:
         raise Malformed("a SAK without SIG_ALGORITHM")
     if number not in _SIGNATURES:
-        raise _unsupported(f"SIG_ALGORITHM {name_of(SignatureAlgorithm, number)}")
-    algorithm = _SIGNATURES[SignatureAlgorithm(number)]
+        raise unsupported(f"SIG_ALGORITHM {name_of(SignatureAlgorithm, number)}")
+    algorithm = _SIGNATURES[number]
     implied = _IMPLIED_HASHES.get(algorithm)
     hash_number = values.get(KekAttribute.SIG_HASH_ALGORITHM)
     if hash_number is None:
@@ -201,12 +219,12 @@ def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
             raise Malformed(f"SIG_ALGORITHM {algorithm} without SIG_HASH_ALGORITHM")
         return algorithm, None
     if hash_number not in _HASHES:
-        raise _unsupported(f"SIG_HASH_ALGORITHM {name_of(SignatureHash, hash_number)}")
-    digest = _HASHES[SignatureHash(hash_number)]
+        raise unsupported(f"SIG_HASH_ALGORITHM {name_of(SignatureHash, hash_number)}")
+    digest = _HASHES[hash_number]
     if implied is None:
         return algorithm, digest
     if digest != implied:
-        raise _unsupported(f"SIG_HASH_ALGORITHM {digest} with SIG_ALGORITHM {algorithm}")
+        raise unsupported(f"SIG_HASH_ALGORITHM {digest} with SIG_ALGORITHM {algorithm}")
     return algorithm, None
 
 
@@ -223,13 +241,13 @@ def sak_of(rekey: RekeySA, now: float, tolerances: Tolerances | None = None) -> 
         left = max(1, int(rekey.expires - now))
         attributes.append(variable(KekAttribute.KEK_KEY_LIFETIME, left.to_bytes(_LIFETIME_OCTETS)))
     if rekey.signature_hash is not None:
-        attributes.append(basic(KekAttribute.SIG_HASH_ALGORITHM, _number_for(_HASHES, rekey.signature_hash)))
+        attributes.append(basic(KekAttribute.SIG_HASH_ALGORITHM, number_for(_HASHES, rekey.signature_hash)))
     attributes += (
-        basic(KekAttribute.SIG_ALGORITHM, _number_for(_SIGNATURES, rekey.signature_algorithm)),
+        basic(KekAttribute.SIG_ALGORITHM, number_for(_SIGNATURES, rekey.signature_algorithm)),
         basic(KekAttribute.SIG_KEY_LENGTH, key_bits(rekey.verify_key)),
     )
     if rekey.acknowledgement is not None and not tolerances.rfc3547:
-        number = _number_for(_ACKNOWLEDGEMENTS, rekey.acknowledgement)
+        number = number_for(_ACKNOWLEDGEMENTS, rekey.acknowledgement)
         attributes.append(basic(KekAttribute.KEK_ACK_REQUESTED, number))
     return SAK(
         _UDP,
@@ -239,10 +257,6 @@ def sak_of(rekey: RekeySA, now: float, tolerances: Tolerances | None = None) -> 
         tuple(attributes),
         id_length_octets=tolerances.id_length_octets,
     )
-
-
-def _number_for(table: Mapping[K, V], meaning: V) -> K:
-    return next(number for number, known in table.items() if known == meaning)
 
 
 def packet_of(rekey: RekeySA, tolerances: Tolerances | None = None) -> KeyPacket:
@@ -295,21 +309,12 @@ def rekey_sa_of(offered: OfferedRekey, packets: Sequence[KeyPacket], *, sequence
     signature_keys = {item.signature_key for item in found if item.signature_key is not None}
     if len(signature_keys) != 1:
         raise Malformed(f"{len(signature_keys)} different SIG_ALGORITHM_KEYs where one belongs")
-    return RekeySA(
-        spi=offered.spi,
-        source=offered.source,
-        destination=offered.destination,
-        source_port=offered.source_port,
-        destination_port=offered.destination_port,
-        key_algorithm=offered.cipher.name,
-        key=last.key,
-        iv=last.iv,
-        signature_algorithm=offered.signature_algorithm,
-        signature_hash=offered.signature_hash,
-        verify_key=_verify_key_of(offered, signature_keys.pop()),
+    return offered.sa(
+        last.key,
+        last.iv,
+        _verify_key_of(offered, signature_keys.pop()),
+        received=received,
         sequence=sequence,
-        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
-        acknowledgement=offered.acknowledgement,
         lkh=next((item.lkh for item in found if item.lkh), ()),
     )
 

@@ -21,7 +21,6 @@ from agent.gdoi.events import (
     PeerMoved,
     PeerSaid,
     PhaseOneClosed,
-    PhaseOneEstablished,
     PullProven,
     PullRequested,
 )
@@ -36,6 +35,7 @@ from agent.gdoi.isakmp.informational import delete_phase_one, deletes_phase_one,
 from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.payloads import INFORMATIONAL
 from agent.gdoi.isakmp.phase1_modes import MODES
+from agent.gdoi.isakmp.phase1_state import PhaseOneSA
 from agent.gdoi.members import MAX_PULLS, MemberSession, Pull, SessionTable
 from agent.gdoi.offer import GroupOffer
 from agent.gdoi.pull import GroupRequested, PullResponder, PullState
@@ -109,6 +109,12 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         session.channel.forget(pull.message_id)
         return True
 
+    def reconsider(self, outdated: Callable[[PhaseOneSA], bool]) -> None:
+        """Delete, protected, the Phase 1 SAs that could not be made any more, as credentials changed."""
+        for member in self._members:
+            if outdated(member.session.sa):
+                self._end(member, "made by a credential that holds no more", delete=True)
+
     def close(self, now: float) -> None:
         """Delete every Phase 1 SA, protected."""
         del now  # everything ends at once
@@ -145,7 +151,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
                 raise Unexpected(f"exchange type {header.exchange}")
 
     def _require_known(self, header: Header, path: Path) -> None:
-        if self._admission.knows(header.initiator_cookie + header.responder_cookie, path):
+        if self._admission.knows(header.cookies, path):
             return
         self._member(header, path)
 
@@ -153,7 +159,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         if header.responder_cookie == NO_COOKIE:
             self._admission.take_first(header, message, path, now)
             return
-        member = self._members.get(header.initiator_cookie + header.responder_cookie)
+        member = self._members.get(header.cookies)
         if member is not None:
             self._repeat_farewell(member, message, path)
             return
@@ -177,20 +183,19 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         count, oldest = self._members.oldest_of(path.peer.address)
         if oldest is not None and count >= self._settings.established_per_address:
             self._end(oldest, "one of too many from its address", delete=True)
+        of_identity = self._members.of_identity(sa.identity)
+        if len(of_identity) >= self._settings.established_per_identity:
+            self._end(of_identity[0], "one of too many of its identity", delete=True)
         unused = self._members.longest_unused()
         if unused is not None and len(self._members) >= self._settings.established:
             self._end(unused, "longest unused of too many", delete=True)
         session = Session(sa, path, now, admitted.traversal.nat)
         self._members.add(MemberSession(session, admitted.last, admitted.farewell))
-        self._out.tell(
-            PhaseOneEstablished(
-                path.peer, sa.identity, sa.method.value, str(sa.suite), session.cookies, nat=session.nat
-            )
-        )
+        self._out.tell(session.established)
 
     def _member(self, header: Header, path: Path) -> MemberSession:
         """The SA that a protected message, or a fragment of one, belongs to. Raises Unexpected."""
-        member = self._members.get(header.initiator_cookie + header.responder_cookie)
+        member = self._members.get(header.cookies)
         if member is None or not member.session.comes_from(path):
             raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
         return member
@@ -286,7 +291,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
             self._send(member.session, pull.reply, path)
 
     def _take_informational(self, header: Header, message: bytes, path: Path, now: float) -> None:
-        if self._admission.hear_sealed(header.initiator_cookie + header.responder_cookie, path):
+        if self._admission.hear_sealed(header.cookies, path):
             raise Unexpected("a protected Informational before Phase 1 stands", notify=0)
         member = self._member(header, path)
         self._require_room(member)
@@ -316,7 +321,7 @@ class KeyServerEngine(Engine[KeyServerEvent]):
 
     def _take_clear_informational(self, header: Header, message: bytes, path: Path) -> None:
         """A clear notify of a member that could not authenticate us: for the operator, and for nothing else."""
-        cookies = header.initiator_cookie + header.responder_cookie
+        cookies = header.cookies
         member = self._members.get(cookies)
         known = member is not None and member.session.comes_from(path)
         if not known and not self._admission.knows(cookies, path):

@@ -14,18 +14,11 @@ from typing import Final
 from agent.clock import Entropy
 from agent.errors import PeerError, Replayed, Unexpected
 from agent.gdoi.engine import Engine, digest_of
-from agent.gdoi.events import (
-    MemberEvent,
-    PeerSaid,
-    PhaseOneEstablished,
-    PhaseOneFailed,
-    Registered,
-    RegistrationFailed,
-)
+from agent.gdoi.events import MemberEvent, PeerSaid, PhaseOneFailed
 from agent.gdoi.failures import FailureCause, Side, explain, pull_cause
 from agent.gdoi.initiator import Initiator, PhaseOneRefused
 from agent.gdoi.isakmp.chain import Chain
-from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType, PayloadType
+from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType
 from agent.gdoi.isakmp.credentials import Credentials
 from agent.gdoi.isakmp.dpd import answer, questions
 from agent.gdoi.isakmp.header import Header
@@ -33,24 +26,20 @@ from agent.gdoi.isakmp.informational import deletes_phase_one, is_error, said
 from agent.gdoi.isakmp.natt import Path
 from agent.gdoi.isakmp.phase1_modes import MODES
 from agent.gdoi.isakmp.phase1_state import PhaseOneSA
-from agent.gdoi.member_state import PullUnderWay, Wanted
 from agent.gdoi.preview import preview_of
-from agent.gdoi.pull import PullInitiator
-from agent.gdoi.retransmit import Retransmission, RetryPolicy
+from agent.gdoi.pulling import PullUnderWay
 from agent.gdoi.session import Session
 from agent.gdoi.settings import Keeping, MemberSettings
 from agent.gdoi.standing import Ending, Standing, Standings
 from agent.gdoi.translate import OfferedPolicy
 from agent.gdoi.upkeep import Due, margin_s
+from agent.gdoi.waiting import Waiting, Wanted
 from agent.gsa.gpad import Gpad, GpadRefusal, GpadRule, PeerMethod
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import GroupSA
 
 __all__ = ["MemberEngine"]
 
-_NONCE_OCTETS: Final = 32
-_CONNECTED_WITHIN: Final = RetryPolicy(first_s=5.0, ceiling_s=5.0, retries=0)
-"""How long a Notify CONNECTED is waited for: peers set the Commit bit that never send one (RFC 2408 3.1)."""
 _REPLACED: Final = Ending("replaced by a new one")
 
 
@@ -71,7 +60,7 @@ class MemberEngine(Engine[MemberEvent]):
         self._credentials: Final = credentials
         self._gpad: Final = gpad
         self._endpoints: Final = settings.endpoints
-        self._waiting: dict[GroupId, Wanted] = {}
+        self._waiting: Final = Waiting(self._out)
         self._phase_one: Initiator | None = None
         self._standings: Final = Standings(settings, entropy, self._out)
         self._pull: PullUnderWay | None = None
@@ -82,13 +71,12 @@ class MemberEngine(Engine[MemberEvent]):
         `sids_wanted`: the number of encryption modules that send on counter-mode SAs, where that is more than one
         (RFC 6407 3.5).
         """
-        if group not in self._waiting:
-            self._waiting[group] = Wanted(now, sids_wanted)
+        if self._waiting.ask(group, Wanted(now, sids_wanted)):
             self._advance(now)
 
     def close(self, now: float) -> None:
         """Delete the Phase 1 SA, protected; registrations under way fail with CLOSED."""
-        self._fail_all(FailureCause.CLOSED, "this member closes")
+        self._waiting.all_failed(FailureCause.CLOSED, "this member closes")
         self._drop_phase_one()
         self._end_pull(now)
         self._end_current(Ending("this member closes"), now)
@@ -100,7 +88,7 @@ class MemberEngine(Engine[MemberEvent]):
                 self._phase_one.fire(now)
             except PhaseOneRefused as error:
                 self._phase_one_refused(error, now)
-        if self._pull is not None and self._pull.flight.due(now):
+        if self._pull is not None and self._pull.due(now):
             self._repeat_pull(self._pull, now)
         while self._pull is None and (standing := self._standings.current) is not None:
             due = standing.upkeep.due(now)
@@ -115,7 +103,7 @@ class MemberEngine(Engine[MemberEvent]):
         if self._phase_one is not None:
             times.append(self._phase_one.deadline)
         if self._pull is not None:
-            times.append(self._pull.flight.deadline)
+            times.append(self._pull.deadline)
         elif self._standings.current is not None:
             times.append(self._standings.current.upkeep.deadline())
         return min(times, default=None)
@@ -140,14 +128,15 @@ class MemberEngine(Engine[MemberEvent]):
         """Begin the GROUPKEY-PULL of the first group in line that this key server may give."""
         session = standing.session
         entry = self._gpad.lookup(session.identity)
-        for group in list(self._waiting):
+        for group in self._waiting:
             # The group is not even named to a GCKS that may not give it (RFC 5374 4.1.3.3).
             if entry is None or not entry.permits_group(group):
                 detail = f"group {group} from {session.identity}"
                 refusal = GpadRefusal(GpadRule.GROUP, entry.name if entry is not None else None, "", detail)
-                self._fail(group, FailureCause.GROUP_NOT_IN_GPAD, detail, (refusal,))
+                self._waiting.failed(group, FailureCause.GROUP_NOT_IN_GPAD, detail, (refusal,))
         if self._waiting:
-            self._start_pull(standing, next(iter(self._waiting)), now)
+            group = next(iter(self._waiting))
+            self._pull = PullUnderWay(self._standings, standing, group, self._settings, self._entropy, now)
         else:
             self._advance(now)
 
@@ -166,28 +155,6 @@ class MemberEngine(Engine[MemberEvent]):
             )
         except PhaseOneRefused as error:
             self._phase_one_refused(error, now)
-
-    def _start_pull(self, standing: Standing, group: GroupId, now: float) -> None:
-        session = standing.session
-        message_id = session.fresh_message_id(self._entropy)
-        exchange = PullInitiator(
-            group,
-            session.identity,
-            message_id=message_id,
-            prf=session.channel.prf,
-            nonce=self._entropy.octets(_NONCE_OCTETS),
-            tolerances=self._settings.tolerances,
-        )
-        standing.upkeep.silence()
-        session.used = now
-        flight = self._launch(standing, message_id, exchange.request(), now)
-        self._pull = PullUnderWay(standing, exchange, message_id, flight)
-
-    def _launch(self, standing: Standing, message_id: int, chain: bytes, now: float) -> Retransmission:
-        seal = standing.session.channel.seal
-        message = seal(ExchangeType.GROUPKEY_PULL, message_id, PayloadType.HASH, chain)
-        self._standings.send(standing, message, now)
-        return Retransmission(message, self._settings.retry, now)
 
     def _keep_up(self, standing: Standing, due: Due, now: float) -> None:
         match due:
@@ -252,52 +219,39 @@ class MemberEngine(Engine[MemberEvent]):
         if self._pull is None:
             self._end_current(_REPLACED, now)
         session = self._standings.add(sa, made_by, answered, now).session
-        self._out.tell(
-            PhaseOneEstablished(
-                session.peer, sa.identity, sa.method.value, str(sa.suite), session.cookies, nat=session.nat
-            )
-        )
+        self._out.tell(session.established)
         found = self._gpad.check(sa.identity, PeerMethod.of(sa.method.value))
         if isinstance(found, GpadRefusal):
             cause, detail = FailureCause.GCKS_NOT_IN_GPAD, str(found)
             text = explain(cause, Side.MEMBER, detail)
             self._out.tell(PhaseOneFailed(session.peer, cause, text, sa.identity))
-            self._fail_all(cause, detail, (found,))
+            self._waiting.all_failed(cause, detail, (found,))
             self._end_current(Ending("the GCKS is not in the GPAD", NotifyType.INVALID_ID_INFORMATION, detail), now)
         self._advance(now)
 
     def _take_pull(self, header: Header, message: bytes, path: Path, now: float) -> None:
         standing, pull = self._standings.of(header, path), self._pull
-        if pull is None or pull.standing is not standing or header.message_id != pull.message_id:
+        if pull is None or not pull.has(standing, header):
             raise Unexpected("no GROUPKEY-PULL of that Message ID", notify=NotifyType.INVALID_MESSAGE_ID)
-        digest = digest_of(message)
-        if digest in pull.seen:
-            return
-        channel = standing.session.channel
-        plaintext = channel.open(header, message)
         try:
-            result = pull.exchange.receive(header.next_payload, plaintext, now, block_octets=channel.block_octets)
+            result = pull.take(header, message, now)
         except PeerError as error:
-            if pull.exchange.failed:
+            if pull.failed:
                 self._abort(
                     pull, FailureCause.POLICY_NOT_UNDERSTOOD, error.notify or NotifyType.PAYLOAD_MALFORMED, error, now
                 )
                 self._advance(now)
             raise
-        pull.seen.add(digest)
-        channel.accept(header, message)
-        standing.session.used = now
-        self._standings.hear(standing, now)
         if isinstance(result, OfferedPolicy):
             self._take_policy(pull, result, now)
-        elif header.flags & HeaderFlags.COMMIT:
-            pull.held, pull.flight = result, Retransmission(b"", _CONNECTED_WITHIN, now)
-        else:
-            self._take_keys(pull, result, now)
+        elif result is not None and header.flags & HeaderFlags.COMMIT:
+            pull.hold(result, now)
+        elif result is not None:
+            self._take_keys(result, now)
 
     def _take_policy(self, pull: PullUnderWay, policy: OfferedPolicy, now: float) -> None:
         """Message 2: nothing of it is taken unless the GPAD permits all of it (RFC 5374 4.1.3.4)."""
-        group, session = pull.exchange.group, pull.standing.session
+        group, session = pull.group, pull.standing.session
         entry = self._gpad.lookup(session.identity)
         refusals = entry.refusals(preview_of(policy, group, session.identity)) if entry is not None else ()
         if entry is None or refusals:
@@ -306,13 +260,11 @@ class MemberEngine(Engine[MemberEvent]):
             self._abort(pull, cause, notify, detail, now, refusals)
             self._advance(now)
             return
-        proof = pull.exchange.accept(self._waiting[group].sids)
-        pull.flight = self._launch(pull.standing, pull.message_id, proof, now)
+        pull.accept(self._waiting[group].sids, now)
 
-    def _take_keys(self, pull: PullUnderWay, group_sa: GroupSA, now: float) -> None:
-        wanted = self._waiting.pop(group_sa.group)
+    def _take_keys(self, group_sa: GroupSA, now: float) -> None:
         self._end_pull(now)
-        self._out.tell(Registered(group_sa.group, group_sa, now - wanted.asked))
+        self._waiting.registered(group_sa, now)
         self._advance(now)
 
     def _take_informational(self, header: Header, message: bytes, path: Path, now: float) -> None:
@@ -340,37 +292,33 @@ class MemberEngine(Engine[MemberEvent]):
             if pull is None or pull.standing is not standing:
                 continue
             if pull.held is not None and word.notify == NotifyType.CONNECTED:
-                self._take_keys(pull, pull.held, now)
+                self._take_keys(pull.held, now)
             elif is_error(word.notify):
                 self._end_pull(now)
-                self._fail(pull.exchange.group, pull_cause(word.notify), f"GCKS says {word}")
+                self._waiting.failed(pull.group, pull_cause(word.notify), f"GCKS says {word}")
 
     # Ends
 
     def _repeat_pull(self, pull: PullUnderWay, now: float) -> None:
-        standing, group = pull.standing, pull.exchange.group
+        standing, group = pull.standing, pull.group
         if pull.held is not None:
-            self._take_keys(pull, pull.held, now)
+            self._take_keys(pull.held, now)
             return
-        again = pull.flight.again(now)
-        if again is not None:
-            for message in (standing.farewell, again):
-                if message is not None:
-                    self._standings.send(standing, message, now)
+        if pull.again(now):
             return
         # A key server that restarted knows nothing of an SA made earlier: that deserves a fresh one before giving up.
         fresh = standing.session.since >= self._waiting[group].asked
         if fresh:
-            self._fail(group, FailureCause.NO_ANSWER, f"GROUPKEY-PULL {pull.exchange.state.value}")
+            self._waiting.failed(group, FailureCause.NO_ANSWER, pull.progress)
         self._end(standing, Ending("the GCKS is silent", cause=FailureCause.PEER_DEAD), now)
 
     def _lose(self, standing: Standing, now: float) -> None:
         """The key server deleted the SA. A GROUPKEY-PULL begun on an older SA is begun anew on a fresh one."""
         pull = self._pull
         if pull is not None and pull.standing is standing:
-            group = pull.exchange.group
+            group = pull.group
             if standing.session.since >= self._waiting[group].asked:
-                self._fail(group, FailureCause.CLOSED, "deleted by the GCKS")
+                self._waiting.failed(group, FailureCause.CLOSED, "deleted by the GCKS")
         self._end(standing, Ending("deleted by the GCKS"), now, delete=False)
 
     def _abort(
@@ -383,8 +331,8 @@ class MemberEngine(Engine[MemberEvent]):
         refusals: tuple[GpadRefusal, ...] = (),
     ) -> None:
         """Unacceptable policy: say so, delete the Phase 1 SA, install nothing (RFC 6407 3.3)."""
-        self._fail(pull.exchange.group, cause, str(detail), refusals)
-        text = f"group {pull.exchange.group}: {detail}"
+        self._waiting.failed(pull.group, cause, str(detail), refusals)
+        text = f"group {pull.group}: {detail}"
         self._end(pull.standing, Ending(f"{cause.value}: {detail}", notify, text), now)
 
     def _end_pull(self, now: float) -> None:
@@ -392,7 +340,7 @@ class MemberEngine(Engine[MemberEvent]):
         pull, self._pull = self._pull, None
         if pull is None:
             return
-        pull.standing.session.channel.forget(pull.message_id)
+        pull.forget()
         if pull.standing is not self._standings.current:
             self._end(pull.standing, _REPLACED, now)
 
@@ -422,17 +370,8 @@ class MemberEngine(Engine[MemberEvent]):
         standing = self._standings.current
         if standing is not None and _usable(standing.session, now):
             return  # it was to have a successor, but serves on
-        pulling = self._pull.exchange.group if self._pull is not None else None
-        for group in [group for group in self._waiting if group != pulling]:
-            self._fail(group, error.cause, error.detail)
-
-    def _fail_all(self, cause: FailureCause, detail: str, refusals: tuple[GpadRefusal, ...] = ()) -> None:
-        for group in list(self._waiting):
-            self._fail(group, cause, detail, refusals)
-
-    def _fail(self, group: GroupId, cause: FailureCause, detail: str, refusals: tuple[GpadRefusal, ...] = ()) -> None:
-        del self._waiting[group]
-        self._out.tell(RegistrationFailed(group, cause, explain(cause, Side.MEMBER, detail), refusals))
+        pulling = self._pull.group if self._pull is not None else None
+        self._waiting.all_failed(error.cause, error.detail, but=pulling)
 
 
 def _usable(session: Session, now: float) -> bool:

@@ -69,7 +69,7 @@ class SessionTable:
         self._sessions: OrderedDict[bytes, MemberSession] = OrderedDict()
         self._ends: list[tuple[float, bytes]] = []
         self._addresses: dict[IPAddress, OrderedDict[bytes, None]] = {}
-        self._identities: dict[Identity, set[bytes]] = {}
+        self._identities: dict[Identity, OrderedDict[bytes, None]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -86,7 +86,7 @@ class SessionTable:
         session = member.session
         self._sessions[session.cookies] = member
         self._addresses.setdefault(session.peer.address, OrderedDict())[session.cookies] = None
-        self._identities.setdefault(session.identity, set()).add(session.cookies)
+        self._identities.setdefault(session.identity, OrderedDict())[session.cookies] = None
         heapq.heappush(self._ends, (session.expires, session.cookies))
 
     def touch(self, member: MemberSession, now: float) -> None:
@@ -103,7 +103,7 @@ class SessionTable:
             heapq.heapify(self._ends)
         self._forget_address(session)
         of_identity = self._identities[session.identity]
-        of_identity.discard(session.cookies)
+        del of_identity[session.cookies]
         if not of_identity:
             del self._identities[session.identity]
 
@@ -115,7 +115,7 @@ class SessionTable:
         self._addresses.setdefault(path.peer.address, OrderedDict())[session.cookies] = None
 
     def of_identity(self, identity: Identity) -> list[MemberSession]:
-        """The SAs with that identity, in no order."""
+        """The SAs with that identity, the first one first."""
         return [self._sessions[cookies] for cookies in self._identities.get(identity, ())]
 
     def _forget_address(self, session: Session) -> None:

@@ -28,47 +28,20 @@ def preview_of(policy: OfferedPolicy, group: GroupId, gcks: Identity) -> GroupSA
     )
 
 
+def _zeros(octets: int) -> Secret:
+    return Secret(bytes(octets))
+
+
 def _data_sa(offered: OfferedTek, received: float) -> DataSA:
-    return DataSA(
-        protocol=offered.protocol,
-        spi=offered.spi,
-        flow=offered.flow,
-        mode=offered.mode,
-        transform=offered.transform,
-        cipher_key=Secret(bytes(offered.transform.cipher_key_octets)),
-        integrity_key=Secret(bytes(offered.transform.integrity_key_octets)),
-        direction=offered.direction,
-        address_preservation=offered.address_preservation,
-        expires=received + offered.lifetime_s,
-        lifetime_kilobytes=offered.lifetime_kilobytes,
-        esn=offered.esn,
-    )
+    transform = offered.transform
+    return offered.sa(_zeros(transform.cipher_key_octets), _zeros(transform.integrity_key_octets), received=received)
 
 
 def _rekey_sa(offered: OfferedRekey, received: float) -> RekeySA:
-    return RekeySA(
-        spi=offered.spi,
-        source=offered.source,
-        destination=offered.destination,
-        source_port=offered.source_port,
-        destination_port=offered.destination_port,
-        key_algorithm=offered.cipher.name,
-        key=Secret(bytes(offered.cipher.key_octets)),
-        iv=bytes(offered.cipher.block_octets),
-        signature_algorithm=offered.signature_algorithm,
-        signature_hash=offered.signature_hash,
-        verify_key=b"",
-        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
-        acknowledgement=offered.acknowledgement,
-    )
+    cipher = offered.cipher
+    return offered.sa(_zeros(cipher.key_octets), bytes(cipher.block_octets), b"", received=received)
 
 
 def _iec_sa(offered: OfferedIec, received: float) -> Iec61850SA:
-    return Iec61850SA(
-        spi=offered.spi,
-        selector=offered.selector,
-        transform=offered.transform,
-        confidentiality_key=Secret(bytes(offered.transform.confidentiality_key_octets)),
-        authentication_key=Secret(bytes(offered.transform.authentication_key_octets)),
-        expires=None if offered.lifetime_s is None else received + offered.lifetime_s,
-    )
+    octets = offered.transform.confidentiality_key_octets, offered.transform.authentication_key_octets
+    return offered.sa(*map(_zeros, octets), received=received)

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Protocol, Self, TypeVar
 from agent.errors import Malformed
 from agent.gdoi.constants import REKEY_SPI_OCTETS, SatProtocol
 from agent.gdoi.isakmp.attributes import Attribute, build_attributes, parse_attributes
-from agent.gdoi.isakmp.chain import GENERIC_HEADER, build_frames
+from agent.gdoi.isakmp.chain import build_frames, framed
 from agent.gdoi.isakmp.constants import Doi, IdType, NotifyType, PayloadType, name_of
 from agent.wire.layout import U8, U16, U32, Layout, Row, octets
 from agent.wire.reader import Reader, reading
@@ -380,8 +380,6 @@ def _attribute_payloads(first: int, reader: Reader) -> list[tuple[int, Reader]]:
             return found
         if len(found) == MAX_SATS + 2:
             raise reader.malformed(f"more than {MAX_SATS} SATs")
-        following, length = GENERIC_HEADER.read(reader)
-        if length < GENERIC_HEADER.size:
-            raise reader.malformed(f"payload length {length} is shorter than its header")
-        found.append((type_, reader.inner(length - GENERIC_HEADER.size, name_of(PayloadType, type_))))
+        following, body = framed(reader, name_of(PayloadType, type_))
+        found.append((type_, body))
         allowed, type_ = _FOLLOWERS[type_], following

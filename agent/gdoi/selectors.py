@@ -11,7 +11,7 @@ from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 from agent.errors import Malformed
 from agent.gdoi.isakmp.constants import IdType, NotifyType, name_of
 from agent.gdoi.sa import ANY_SOURCE_DATA, IdBlock, IpsecPolicy
-from agent.gsa.flow import Flow
+from agent.gsa.flow import ANY_SOURCE, Flow
 
 __all__ = ["address_of", "block_of_address", "block_of_prefix", "flow_of", "prefix_of"]
 
@@ -109,10 +109,8 @@ def block_of_address(address: IPAddress, port: int = 0) -> IdBlock:
 def flow_of(policy: IpsecPolicy) -> Flow:
     """The flow that a SAT selects; zero protocol and ports are wildcards. Raises Malformed."""
     destination = prefix_of(policy.destination)
-    if policy.source.data in ANY_SOURCE_DATA:
-        source = IPNetwork((0, 0), version=destination.version)
-    else:
-        source = prefix_of(policy.source)
+    any_source = policy.source.data in ANY_SOURCE_DATA
+    source = ANY_SOURCE[destination.version] if any_source else prefix_of(policy.source)
     try:
         return Flow(source, destination, policy.protocol, policy.source.port, policy.destination.port)
     except ValueError as error:

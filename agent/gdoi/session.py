@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.clock import Entropy
 from agent.errors import Replayed, Unexpected
+from agent.gdoi.events import PhaseOneEstablished
 from agent.gdoi.isakmp.chain import Chain, Payload
 from agent.gdoi.isakmp.channel import Channel
 from agent.gdoi.isakmp.constants import HeaderFlags, NotifyType
@@ -69,6 +70,12 @@ class Session:
         return self.sa.identity
 
     @property
+    def established(self) -> PhaseOneEstablished:
+        """The news that it stands."""
+        sa = self.sa
+        return PhaseOneEstablished(self.peer, sa.identity, sa.method.value, str(sa.suite), self.cookies, nat=self.nat)
+
+    @property
     def fragments(self) -> bool:
         """Whether the peer puts fragments together."""
         return Capability.FRAGMENTATION in self.sa.capabilities
@@ -99,7 +106,7 @@ class Session:
 
         Raises Unexpected.
         """
-        if header.initiator_cookie + header.responder_cookie != self.cookies:
+        if header.cookies != self.cookies:
             raise Unexpected("unknown cookies", notify=NotifyType.INVALID_COOKIE)
         if not header.flags & HeaderFlags.ENCRYPTION:
             raise Unexpected("a message in clear where protection is due", notify=NotifyType.INVALID_FLAGS)

@@ -115,8 +115,9 @@ class KeyServerSettings:
     and from one address (of an IPv6 /64: eight times as many); `half_open_s`: each ends after so long.
     `aggressive`: take Aggressive Mode, which costs a Diffie-Hellman exchange before the peer has shown that it
     receives; `aggressive_half_open` of those at once, a quarter from one address, and `aggressive_per_s` in a second.
-    `established`, `established_per_address`: Phase 1 SAs that stand; the longest idle one makes room. `idle_s`: an SA
-    unused so long is deleted. `natt_port`: our UDP port for members behind a NAT, None for no NAT traversal.
+    `established`, `established_per_address`, `established_per_identity`: Phase 1 SAs that stand, in all, of one
+    address, and of one member, which may have addresses at will; an old one makes room. `idle_s`: an SA unused so long
+    is deleted. `natt_port`: our UDP port for members behind a NAT, None for no NAT traversal.
     `fragmentation`, `fragment_octets`: as a member's; `certificates`, `ecdsa_over_hash`, `match_address`: as in
     PhaseOnePolicy. `tolerances`: of all members' GROUPKEY-PULLs.
     """
@@ -129,6 +130,7 @@ class KeyServerSettings:
     half_open_s: float = 30.0
     established: int = 10_000
     established_per_address: int = 64
+    established_per_identity: int = 64
     idle_s: float = 600.0
     accept_ipsec_doi: bool = False
     maximum_lifetime_kb: int | None = None

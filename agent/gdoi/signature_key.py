@@ -11,18 +11,17 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.crypto.signatures import load_public_key
+from agent.crypto.signatures import RSA_BITS, load_public_key
 from agent.gdoi.tolerances import SignatureKeyForm
 
-__all__ = ["encoded", "key_bits", "subject_public_key_info"]
+__all__ = ["CURVES", "encoded", "key_bits", "subject_public_key_info"]
 
-_CURVES: Final[dict[str, ec.EllipticCurve]] = {
+CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "ecdsa-256": ec.SECP256R1(),
     "ecdsa-384": ec.SECP384R1(),
     "ecdsa-521": ec.SECP521R1(),
 }
-_RSA_BITS: Final = range(2048, 8193)
-"""Lengths taken: RFC 6407 6.1 demands 2048; a longer key than the last would only cost time."""
+"""The curve of each ECDSA signature (RFC 6407 5.3.6)."""
 
 _UNCOMPRESSED = b"\x04"
 _POINT_FORMS: Final = frozenset({b"\x02", b"\x03", _UNCOMPRESSED})
@@ -31,7 +30,7 @@ _POINT_FORMS: Final = frozenset({b"\x02", b"\x03", _UNCOMPRESSED})
 
 def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
     """The key as DER SubjectPublicKeyInfo. Raises ValueError for what is no key of that algorithm."""
-    curve = _CURVES.get(algorithm)
+    curve = CURVES.get(algorithm)
     if curve is not None and len(octets) == 2 * -(-curve.key_size // 8):
         octets = _UNCOMPRESSED + octets
     if curve is not None and octets[:1] in _POINT_FORMS:
@@ -39,7 +38,7 @@ def subject_public_key_info(algorithm: str, octets: bytes) -> bytes:
     else:
         key = load_public_key(octets)
     if curve is None:
-        fits = isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS
+        fits = isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS
     else:
         fits = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == curve.name
     if not fits:

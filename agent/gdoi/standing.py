@@ -61,7 +61,7 @@ class Standings:
 
     def __contains__(self, header: Header) -> bool:
         """Whether a message has the cookies of one."""
-        return header.initiator_cookie + header.responder_cookie in self._all
+        return header.cookies in self._all
 
     def add(self, sa: PhaseOneSA, made_by: Initiator, answered: bytes, now: float) -> Standing:
         """Take an SA in; it is the current one. `answered`: digest of the message that completed it."""
@@ -72,7 +72,7 @@ class Standings:
 
     def of(self, header: Header, path: Path) -> Standing:
         """The SA that a protected message belongs to. Raises Unexpected."""
-        standing = self._all.get(header.initiator_cookie + header.responder_cookie)
+        standing = self._all.get(header.cookies)
         if standing is None or path.peer != standing.session.peer:
             raise Unexpected("no Phase 1 SA of those cookies", notify=NotifyType.INVALID_COOKIE)
         standing.session.require(header)
@@ -100,7 +100,7 @@ class Standings:
 
     def repeat_farewell(self, header: Header, message: bytes, now: float) -> None:
         """Aggressive Mode: the key server repeats message 2 when message 3 was lost."""
-        standing = self._all[header.initiator_cookie + header.responder_cookie]
+        standing = self._all[header.cookies]
         if standing.farewell is not None and digest_of(message) == standing.answered:
             self.send(standing, standing.farewell, now)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from agent.errors import Malformed
+from agent.gdoi.attribute_values import no_proposal, number_for, unsupported
 from agent.gdoi.constants import (
     AddressPreservationValue,
     AhTransform,
@@ -19,7 +20,7 @@ from agent.gdoi.constants import (
     SatProtocol,
     TekKeyAttribute,
 )
-from agent.gdoi.ipsec_attributes import IpsecAttributes, lifetime, no_proposal, unsupported
+from agent.gdoi.ipsec_attributes import IpsecAttributes, lifetime
 from agent.gdoi.isakmp.attributes import Attribute, basic
 from agent.gdoi.isakmp.constants import LifeType, NotifyType, name_of
 from agent.gdoi.kd import KeyAttribute, KeyPacket
@@ -55,12 +56,30 @@ class OfferedTek:
     lifetime_kilobytes: int | None
     esn: bool
 
+    def sa(self, cipher_key: Secret, integrity_key: Secret, *, received: float, send_from: float = 0.0) -> DataSA:
+        """The Data-Security SA with those keys; `received`: monotonic seconds at which the SAT came."""
+        return DataSA(
+            protocol=self.protocol,
+            spi=self.spi,
+            flow=self.flow,
+            mode=self.mode,
+            transform=self.transform,
+            cipher_key=cipher_key,
+            integrity_key=integrity_key,
+            direction=self.direction,
+            address_preservation=self.address_preservation,
+            expires=received + self.lifetime_s,
+            lifetime_kilobytes=self.lifetime_kilobytes,
+            send_from=send_from,
+            esn=self.esn,
+        )
 
-_PROTOCOLS: Final = {
+
+_PROTOCOLS: Final[dict[int, SecurityProtocol]] = {
     SatProtocol.GDOI_PROTO_IPSEC_ESP: SecurityProtocol.ESP,
     SatProtocol.GDOI_PROTO_IPSEC_AH: SecurityProtocol.AH,
 }
-_CIPHERS: Final = {
+_CIPHERS: Final[dict[int, Cipher]] = {
     EspTransform.ESP_3DES: Cipher.TRIPLE_DES_CBC,
     EspTransform.ESP_NULL: Cipher.NULL,
     EspTransform.ESP_AES_CBC: Cipher.AES_CBC,
@@ -74,7 +93,7 @@ _CIPHERS: Final = {
     EspTransform.ESP_CAMELLIA: Cipher.CAMELLIA_CBC,
     EspTransform.ESP_NULL_AUTH_AES_GMAC: Cipher.AES_GMAC,
 }
-_INTEGRITIES: Final = {
+_INTEGRITIES: Final[dict[int, Integrity]] = {
     AuthenticationAlgorithm.HMAC_SHA: Integrity.HMAC_SHA1,
     AuthenticationAlgorithm.HMAC_SHA2_256: Integrity.HMAC_SHA2_256,
     AuthenticationAlgorithm.HMAC_SHA2_384: Integrity.HMAC_SHA2_384,
@@ -84,7 +103,7 @@ _INTEGRITIES: Final = {
     AuthenticationAlgorithm.AES_192_GMAC: Integrity.AES_192_GMAC,
     AuthenticationAlgorithm.AES_256_GMAC: Integrity.AES_256_GMAC,
 }
-_AH_TRANSFORMS: Final[dict[AhTransform, Integrity | None]] = {
+_AH_TRANSFORMS: Final[dict[int, Integrity | None]] = {
     AhTransform.AH_SHA: Integrity.HMAC_SHA1,
     AhTransform.AH_SHA2_256: Integrity.HMAC_SHA2_256,
     AhTransform.AH_SHA2_384: Integrity.HMAC_SHA2_384,
@@ -95,22 +114,22 @@ _AH_TRANSFORMS: Final[dict[AhTransform, Integrity | None]] = {
     AhTransform.AH_AES_256_GMAC: Integrity.AES_256_GMAC,
 }
 """The rest is left out: DES and MD5 (RFC 6407 6.1, RFC 8221), and what no data path has."""
-_MODES: Final = {EncapsulationMode.TUNNEL: Mode.TUNNEL, EncapsulationMode.TRANSPORT: Mode.TRANSPORT}
-_DIRECTIONS: Final = {
+_MODES: Final[dict[int, Mode]] = {
+    EncapsulationMode.TUNNEL: Mode.TUNNEL,
+    EncapsulationMode.TRANSPORT: Mode.TRANSPORT,
+}
+_DIRECTIONS: Final[dict[int, Direction]] = {
     SaDirection.SENDER_ONLY: Direction.SENDER_ONLY,
     SaDirection.RECEIVER_ONLY: Direction.RECEIVER_ONLY,
     SaDirection.SYMMETRIC: Direction.SYMMETRIC,
 }
-_PRESERVATIONS: Final = {
+_PRESERVATIONS: Final[dict[int, AddressPreservation]] = {
     AddressPreservationValue.NONE: AddressPreservation.NONE,
     AddressPreservationValue.SOURCE_ONLY: AddressPreservation.SOURCE,
     AddressPreservationValue.DESTINATION_ONLY: AddressPreservation.DESTINATION,
     AddressPreservationValue.SOURCE_AND_DESTINATION: AddressPreservation.BOTH,
 }
 _ESN_64_BIT: Final = 1
-
-K = TypeVar("K", bound=int)
-V = TypeVar("V")
 
 
 def tek_of(sat: SAT, tolerances: Tolerances | None = None) -> OfferedTek:
@@ -126,7 +145,7 @@ def tek_of(sat: SAT, tolerances: Tolerances | None = None) -> OfferedTek:
         )
     if policy.spi < _LOWEST_SPI:
         raise Malformed(f"SPI 0x{policy.spi:08x} is reserved", notify=NotifyType.INVALID_SPI)
-    protocol = _PROTOCOLS[SatProtocol(sat.protocol_id)]
+    protocol = _PROTOCOLS[sat.protocol_id]
     attributes = IpsecAttributes.read(policy.attributes, tolerances or Tolerances())
     return OfferedTek(
         protocol=protocol,
@@ -151,7 +170,7 @@ def _transform_of(protocol: SecurityProtocol, transform_id: int, attributes: Ips
     integrity = attributes.pick(IpsecAttribute.AUTHENTICATION_ALGORITHM, _INTEGRITIES) if named is not None else None
     cipher = None
     if protocol is SecurityProtocol.AH:
-        expected = _AH_TRANSFORMS.get(AhTransform(transform_id)) if transform_id in _AH_TRANSFORMS else None
+        expected = _AH_TRANSFORMS.get(transform_id)
         if expected is None:
             raise no_proposal(f"AH transform {name_of(AhTransform, transform_id)}")
         if integrity is not expected:
@@ -159,7 +178,7 @@ def _transform_of(protocol: SecurityProtocol, transform_id: int, attributes: Ips
     else:
         if transform_id not in _CIPHERS:
             raise no_proposal(f"ESP transform {name_of(EspTransform, transform_id)}")
-        cipher = _CIPHERS[EspTransform(transform_id)]
+        cipher = _CIPHERS[transform_id]
     if (key_bits is not None) != _says_key_length(cipher):
         raise Malformed(f"Key Length {'where the transform has none' if key_bits is not None else 'missing'}")
     try:
@@ -189,10 +208,6 @@ def _check_integrity_key(transform: Transform, attributes: IpsecAttributes) -> N
         raise unsupported(f"AUTHENTICATION_KEY_LENGTH {said}, {transform} has {has}")
 
 
-def _number_for(table: dict[K, V], meaning: V) -> K:
-    return next(number for number, known in table.items() if known == meaning)
-
-
 def sat_of(sa: DataSA, now: float, tolerances: Tolerances | None = None) -> SAT:
     """The SAT of a Data-Security SA, with the lifetime it has left, in whole seconds and at least one.
 
@@ -203,9 +218,9 @@ def sat_of(sa: DataSA, now: float, tolerances: Tolerances | None = None) -> SAT:
         raise ValueError(f"a SAT selects no ICMP type: {sa.flow}")
     transform = sa.transform
     if transform.cipher is not None:
-        transform_id: int = _number_for(_CIPHERS, transform.cipher)
+        transform_id = number_for(_CIPHERS, transform.cipher)
     else:
-        transform_id = _number_for(_AH_TRANSFORMS, transform.integrity)
+        transform_id = number_for(_AH_TRANSFORMS, transform.integrity)
     policy = IpsecPolicy(
         sa.flow.protocol,
         block_of_prefix(sa.flow.source, sa.flow.source_port),
@@ -215,7 +230,7 @@ def sat_of(sa: DataSA, now: float, tolerances: Tolerances | None = None) -> SAT:
         tuple(_attributes_of(sa, now, tolerances)),
         tolerances.id_length_octets,
     )
-    return SAT(_number_for(_PROTOCOLS, sa.protocol), policy)
+    return SAT(number_for(_PROTOCOLS, sa.protocol), policy)
 
 
 def _attributes_of(sa: DataSA, now: float, tolerances: Tolerances) -> Iterator[Attribute]:
@@ -224,18 +239,18 @@ def _attributes_of(sa: DataSA, now: float, tolerances: Tolerances) -> Iterator[A
         yield from lifetime(LifeType.SECONDS, max(1, int(sa.expires - now)))
     if sa.lifetime_kilobytes is not None:
         yield from lifetime(LifeType.KILOBYTES, sa.lifetime_kilobytes)
-    yield basic(IpsecAttribute.ENCAPSULATION_MODE, _number_for(_MODES, sa.mode))
+    yield basic(IpsecAttribute.ENCAPSULATION_MODE, number_for(_MODES, sa.mode))
     if transform.integrity is not None:
-        yield basic(IpsecAttribute.AUTHENTICATION_ALGORITHM, _number_for(_INTEGRITIES, transform.integrity))
+        yield basic(IpsecAttribute.AUTHENTICATION_ALGORITHM, number_for(_INTEGRITIES, transform.integrity))
     if _says_key_length(transform.cipher):
         yield basic(IpsecAttribute.KEY_LENGTH, transform.key_bits)
     if sa.esn:
         yield basic(IpsecAttribute.EXTENDED_SEQUENCE_NUMBER, _ESN_64_BIT)
     # RFC 3547 has neither of these two; its peers take them for the defaults, or give up when they come.
     if not tolerances.rfc3547 or sa.address_preservation is not AddressPreservation.BOTH:
-        yield basic(IpsecAttribute.ADDRESS_PRESERVATION, _number_for(_PRESERVATIONS, sa.address_preservation))
+        yield basic(IpsecAttribute.ADDRESS_PRESERVATION, number_for(_PRESERVATIONS, sa.address_preservation))
     if not tolerances.rfc3547 or sa.direction is not Direction.SYMMETRIC:
-        yield basic(IpsecAttribute.SA_DIRECTION, _number_for(_DIRECTIONS, sa.direction))
+        yield basic(IpsecAttribute.SA_DIRECTION, number_for(_DIRECTIONS, sa.direction))
 
 
 def packet_of(sa: DataSA) -> KeyPacket:
@@ -260,21 +275,7 @@ def data_sa_of(tek: OfferedTek, packet: KeyPacket, *, received: float, send_from
     if transform.cipher is Cipher.AES_GMAC:
         packet = _as_cipher_key(packet)
     keys = tek_keys(packet, transform.cipher_key_octets, transform.integrity_key_octets, str(transform))
-    return DataSA(
-        protocol=tek.protocol,
-        spi=tek.spi,
-        flow=tek.flow,
-        mode=tek.mode,
-        transform=transform,
-        cipher_key=keys[0],
-        integrity_key=keys[1],
-        direction=tek.direction,
-        address_preservation=tek.address_preservation,
-        expires=received + tek.lifetime_s,
-        lifetime_kilobytes=tek.lifetime_kilobytes,
-        send_from=send_from,
-        esn=tek.esn,
-    )
+    return tek.sa(*keys, received=received, send_from=send_from)
 
 
 def _as_cipher_key(packet: KeyPacket) -> KeyPacket:

@@ -54,6 +54,10 @@ class Tolerances:
     ignore_private_attributes: bool = False
     rfc3547: bool = False
 
+    def ignored(self, private: range) -> range:
+        """The attribute classes that are passed over, of those a registry leaves to private use."""
+        return private if self.ignore_private_attributes else range(0)
+
     def __post_init__(self) -> None:
         if self.id_length_octets not in (1, 2):
             raise ValueError(f"ID data lengths of {self.id_length_octets} octets; 1 and 2 are in use")

@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 
 from agent.errors import Malformed
 from agent.gdoi import iec61850, kek, tek
+from agent.gdoi.attribute_values import single_values, unsupported
 from agent.gdoi.constants import GapAttribute, KdType, SatProtocol, SidAttribute
 from agent.gdoi.isakmp.attributes import Attribute, basic
 from agent.gdoi.isakmp.constants import NotifyType, name_of
@@ -93,18 +94,9 @@ def _require_told_apart(teks: Sequence[tek.OfferedTek], iecs: Sequence[iec61850.
 def _gap_values(
     gap: GAP | None, allowed: frozenset[GapAttribute], place: str, tolerances: Tolerances
 ) -> dict[int, int]:
-    values: dict[int, int] = {}
-    for attribute in gap.attributes if gap is not None else ():
-        name = name_of(GapAttribute, attribute.type)
-        if tolerances.ignore_private_attributes and attribute.type in _PRIVATE:
-            continue
-        if attribute.type not in allowed:
-            raise Malformed(f"GAP attribute {name} in {place}", notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
-        if not attribute.basic:
-            raise Malformed(f"Basic attribute {name} in variable form")
-        if values.setdefault(attribute.type, attribute.number) != attribute.number:
-            raise Malformed(f"conflicting values of {name}", notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
-    return values
+    attributes = gap.attributes if gap is not None else ()
+    what = f"GAP attribute {{}} in {place}"
+    return single_values(attributes, GapAttribute, what, basic=allowed, ignored=tolerances.ignored(_PRIVATE))
 
 
 def sids_requested(gap: GAP | None, tolerances: Tolerances | None = None) -> int:
@@ -204,10 +196,7 @@ def _packets_by_type(kd: KD) -> dict[int, list[KeyPacket]]:
     by_type: dict[int, list[KeyPacket]] = {KdType.TEK: [], KdType.KEK: [], KdType.LKH: [], KdType.SID: []}
     for packet in kd.packets:
         if packet.kd_type not in by_type:
-            raise Malformed(
-                f"key packet of KD type {name_of(KdType, packet.kd_type)}, which is not supported",
-                notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED,
-            )
+            raise unsupported(f"key packet of KD type {name_of(KdType, packet.kd_type)}, which is not supported")
         by_type[packet.kd_type].append(packet)
     return by_type
 
@@ -305,7 +294,7 @@ def _sids_of(packets: Sequence[KeyPacket]) -> tuple[int, tuple[int, ...]]:
     widths = [item.number for item in packets[0].attributes if item.type == SidAttribute.NUMBER_OF_SID_BITS]
     values = [item.number for item in packets[0].attributes if item.type == SidAttribute.SID_VALUE]
     if len(widths) + len(values) != len(packets[0].attributes):
-        raise Malformed("SID packet with an unknown attribute", notify=NotifyType.ATTRIBUTES_NOT_SUPPORTED)
+        raise unsupported("SID packet with an unknown attribute")
     if len(widths) != 1 or widths[0] not in SID_BITS:
         raise Malformed(f"NUMBER_OF_SID_BITS is not one of {SID_BITS.start} to {SID_BITS.stop - 1}")
     if not values or len(set(values)) != len(values) or max(values) >> widths[0]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.gdoi.isakmp.chain import Chain, Payload
-from agent.gdoi.isakmp.constants import Doi, NotifyType, ProtocolId
+from agent.gdoi.isakmp.constants import Doi, ExchangeType, NotifyType, ProtocolId
 from agent.gdoi.isakmp.natt import Nat, Path, detect, nat_hashes
 from agent.gdoi.isakmp.payloads import NatDetection, Notification
 from agent.gdoi.isakmp.phase1_exchange import PhaseOneExchange
@@ -36,6 +36,19 @@ class Traversal:
     def agreed(self, exchange: PhaseOneExchange) -> bool:
         """Whether both sides do NAT traversal."""
         return self._discover and Capability.NAT_T in exchange.capabilities
+
+    def may_move(self, exchange: PhaseOneExchange, to: Path) -> bool:
+        """Whether the peer may go on from another endpoint (RFC 3947 4).
+
+        Where a NAT was found: from another address if the peer is behind it, else from another port alone. So nobody
+        takes the place of a peer without a NAT by being quicker with a copy of its message. In Aggressive Mode the
+        message that moves is the one that tells of the NAT.
+        """
+        if not to.marked or not self.agreed(exchange):
+            return False
+        if self.nat is None:
+            return exchange.EXCHANGE is ExchangeType.AGGRESSIVE
+        return self.nat.theirs or (self.nat.ours and to.peer.address == self.path.peer.address)
 
     def payloads(self, exchange: PhaseOneExchange, message: Message) -> Sequence[Payload]:
         """What goes into a message of ours besides the exchange's own payloads."""

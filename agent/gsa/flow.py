@@ -11,12 +11,14 @@ from typing import Final, Self
 
 from netaddr import AddrFormatError, IPNetwork, spanning_cidr
 
-__all__ = ["ANY_PORT", "ANY_PROTOCOL", "PROTOCOLS", "Flow"]
+__all__ = ["ANY_PORT", "ANY_PROTOCOL", "ANY_SOURCE", "PROTOCOLS", "Flow"]
 
 ANY_PROTOCOL = 0
 """The selector value for any next protocol, as on the wire."""
 ANY_PORT = 0
 """The selector value for any port, as on the wire."""
+ANY_SOURCE: Final = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
+"""The wildcard source by family."""
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
 """Protocols by the names that configuration files use; others go by number."""
 _NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
@@ -65,7 +67,7 @@ class Flow:
         """From text: addresses or prefixes; source `any` takes the destination's family. Raises ValueError."""
         try:
             to = IPNetwork(destination)
-            come_from = IPNetwork(("0.0.0.0/0", "::/0")[to.version == 6] if source == "any" else source)
+            come_from = ANY_SOURCE[to.version] if source == "any" else IPNetwork(source)
         except AddrFormatError as error:
             raise ValueError(str(error)) from error
         return cls(come_from, to, protocol, source_port, port)

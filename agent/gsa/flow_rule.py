@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from netaddr import IPNetwork
-
 from agent.gsa.address_range import AddressRange, merged
-from agent.gsa.flow import ANY_PORT, ANY_PROTOCOL, Flow
+from agent.gsa.flow import ANY_PORT, ANY_PROTOCOL, ANY_SOURCE, Flow
 
 __all__ = ["ANY_PORTS", "FlowRule", "PortRange"]
 
-_ANYWHERE: Final = tuple(AddressRange.of_prefix(IPNetwork(prefix)) for prefix in ("0.0.0.0/0", "::/0"))
+_ANYWHERE: Final = tuple(AddressRange.of_prefix(prefix) for prefix in ANY_SOURCE.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 from agent.gsa.address_range import AddressRange
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.iec61850 import IEC_TRANSFORMS, Iec61850SA, IecTransform
+from agent.gsa.iec61850 import AUTHENTICATING_IEC_TRANSFORMS, Iec61850SA, IecTransform
 from agent.gsa.oid import OidSelector
 from agent.gsa.pad import PadId
 from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES
@@ -172,9 +172,6 @@ class RekeyRules:
             yield GpadRule.REKEY_LIFETIME, fault
 
 
-_IEC_ACCEPTED: Final = frozenset(transform for transform in IEC_TRANSFORMS if transform.authenticates)
-
-
 @dataclass(frozen=True, slots=True)
 class GpadEntry:
     """One GCKS, or a set of equal ones, and its constraints (RFC 5374 4.1.3.1 to 4.1.3.4).
@@ -194,7 +191,7 @@ class GpadEntry:
     modes: frozenset[Mode] = field(default=frozenset(Mode))
     methods: frozenset[PeerMethod] = field(default=frozenset(PeerMethod))
     selectors: tuple[OidRule, ...] = ()
-    iec61850: frozenset[IecTransform] = _IEC_ACCEPTED
+    iec61850: frozenset[IecTransform] = frozenset(AUTHENTICATING_IEC_TRANSFORMS)
     rekey: RekeyRules = field(default_factory=RekeyRules)
 
     def stands_for(self, identity: Identity) -> bool:

@@ -12,13 +12,14 @@ Addresses are not swapped inbound (RFC 5374 4.1.1). Several groups: the one conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
 from netaddr import IPAddress, IPNetwork
 
+from agent.gsa.control_traffic import always_passes, control_within
 from agent.gsa.databases import (
     OWN_PRIORITIES,
     OWN_REQIDS,
@@ -31,12 +32,12 @@ from agent.gsa.databases import (
     SpdKey,
     Template,
 )
-from agent.gsa.flow import Flow
+from agent.gsa.flow import ANY_SOURCE, Flow
 from agent.gsa.identity import GroupId, GroupIdKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 
-__all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal", "always_passes"]
+__all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal"]
 
 DEFAULT_REPLAY_WINDOW: Final = 64
 """Packets; what RFC 4303 3.4.3 recommends."""
@@ -46,14 +47,6 @@ _PROTECT: Final = OWN_PRIORITIES.start + 0x40
 _DISCARD: Final = OWN_PRIORITIES.start + 0x80
 _DISCARD_OTHER_SOURCES: Final = OWN_PRIORITIES.start + 0xC0
 
-_UDP, _IGMP, _ICMPV6 = 17, 2, 58
-_GDOI_PORTS: Final = (848, 4500)
-_MLD_TYPES: Final = (130, 131, 132)
-"""Query, MLDv1 report and done: those that go to the group itself (RFC 2710 3.1)."""
-_LINK_LOCAL_TYPES: Final = (133, 134, 135, 136, 137, 143)
-"""ND (RFC 4861 4) and the MLDv2 report (RFC 3810 5.2): sent in link-local scope only."""
-_LINK_LOCAL_SCOPE: Final = IPNetwork("ff02::/16")
-_ANY: Final = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 
 _SENDING: Final = frozenset({Direction.SENDER_ONLY, Direction.SYMMETRIC})
 _RECEIVING: Final = frozenset({Direction.RECEIVER_ONLY, Direction.SYMMETRIC})
@@ -180,24 +173,6 @@ def _protect_priority(flow: Flow) -> int:
     return _PROTECT + 8 * any_protocol + 3 * any_ports + source
 
 
-def _control(flow: Flow) -> Iterator[Flow]:
-    """Control traffic within a flow, which passes in clear: membership reports go to the group itself."""
-    source, destination = _ANY[flow.family], flow.destination
-    every = [Flow(source, destination, _UDP, destination_port=port) for port in _GDOI_PORTS]
-    if flow.family == 4:
-        every.append(Flow(source, destination, _IGMP))
-    else:
-        link_local = destination in _LINK_LOCAL_SCOPE or _LINK_LOCAL_SCOPE in destination
-        types = _MLD_TYPES + (_LINK_LOCAL_TYPES if link_local else ())
-        every.extend(Flow(source, destination, _ICMPV6, icmp_type=icmp_type) for icmp_type in types)
-    return (control for control in every if control.overlaps(flow))
-
-
-def always_passes(flow: Flow) -> bool:
-    """Whether each packet of a flow is control traffic (GDOI, IGMP, MLD, ND), so that no group can protect it."""
-    return any(control.covers(flow) for control in _control(flow))
-
-
 def _foreign(policy: GroupPolicy, flow: Flow) -> str | None:
     """Why a flow is none of this group's at all, so that not even a block is due for it; None when it is."""
     if not flow.destination.is_multicast():
@@ -241,7 +216,7 @@ class _Build:
         for flow in policy.traffic:
             self._discard(flow, _DISCARD)
             if not flow.any_source:
-                self._discard(replace(flow, source=_ANY[flow.family]), _DISCARD_OTHER_SOURCES)
+                self._discard(replace(flow, source=ANY_SOURCE[flow.family]), _DISCARD_OTHER_SOURCES)
 
     def protect(self, policy: GroupPolicy, group_sa: GroupSA, reqid: int) -> None:
         """Let the SAs of one GSA serve their flows."""
@@ -264,7 +239,7 @@ class _Build:
     def bypass_control(self) -> None:
         """Let control traffic pass above everything that is in the SPD so far."""
         for key in list(self.spd):
-            for flow in _control(key.flow):
+            for flow in control_within(key.flow):
                 entry = SpdEntry(key.direction, flow, Action.BYPASS, _BYPASS)
                 self.spd[entry.key] = entry
 

@@ -77,7 +77,12 @@ class Identity:
         if kind is IdentityKind.DN:
             from cryptography import x509  # deferred: most hosts name no DN, and x509 is slow to load
 
-            return cls(kind, x509.Name.from_rfc4514_string(text).public_bytes())
+            try:
+                octets = x509.Name.from_rfc4514_string(text).public_bytes()
+                x509.Name.from_bytes(octets)  # the library writes more than it reads: a country with an umlaut
+            except ValueError as error:
+                raise ValueError(f"{text!r} is no distinguished name like CN=gcks,O=Example,C=DE") from error
+            return cls(kind, octets)
         return cls(kind, text.encode("ascii", "strict"))
 
     def __str__(self) -> str:
@@ -156,11 +161,6 @@ class GroupId:
     def of_number(cls, number: int) -> Self:
         """The 4-octet identifier of a number, 0 to 2**32 - 1 (RFC 6407 5.1)."""
         return cls(number.to_bytes(_NUMBER_OCTETS))
-
-    @classmethod
-    def of_selector(cls, selector: OidSelector) -> Self:
-        """The identifier of type ID_OID (RFC 8052 2.1)."""
-        return cls(selector.octets, GroupIdKind.OID)
 
     @classmethod
     def parse(cls, text: str | int) -> Self:

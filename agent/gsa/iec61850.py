@@ -14,6 +14,7 @@ from agent.gsa.oid import OidSelector
 from agent.secret import Secret
 
 __all__ = [
+    "AUTHENTICATING_IEC_TRANSFORMS",
     "IEC_TRANSFORMS",
     "Iec61850SA",
     "IecAuthentication",
@@ -126,6 +127,8 @@ def _all_transforms() -> tuple[IecTransform, ...]:
 
 IEC_TRANSFORMS: Final = _all_transforms()
 """Every legal pair, `none` among them."""
+AUTHENTICATING_IEC_TRANSFORMS: Final = tuple(transform for transform in IEC_TRANSFORMS if transform.authenticates)
+"""Those that protect anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,10 @@ def _rdns_of_text(text: str) -> tuple[_Rdn, ...]:
 def _rdns_of_der(der: bytes) -> tuple[_Rdn, ...]:
     from cryptography import x509  # deferred, as above
 
-    return _comparable(x509.Name.from_bytes(der))
+    from agent.crypto.quiet import legible
+
+    with legible():
+        return _comparable(x509.Name.from_bytes(der))
 
 
 def _comparable(name: x509.Name) -> tuple[_Rdn, ...]:

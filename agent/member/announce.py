@@ -37,6 +37,10 @@ class Announcer:
             subscription.put(self._gsa("held", server, group_sa, keys=keys))
         return subscription
 
+    def withdraw_keys(self) -> None:
+        """Who may have keys has changed: end the subscriptions with keys."""
+        self._source.end_private()
+
     def registered(self, server: str, group_sa: GroupSA, elapsed_s: float) -> None:
         """A group is registered. `group_sa`: what the key server gave."""
         more = {"registration_ms": round(elapsed_s * 1000, 1)}

@@ -107,12 +107,15 @@ class GmdService:
     async def reload(self) -> None:
         """Take the file as it is now, by difference. Raises ConfigErrors or LocalError, with the old one in force."""
         setup, before = prepare(self._path), self._setup
-        if setup.config.gmd.control_socket != before.config.gmd.control_socket:
-            raise LocalError("control_socket changes with a restart only", exit_status=os.EX_CONFIG)
+        for key in ("control_socket", "control_group"):
+            if getattr(setup.config.gmd, key) != getattr(before.config.gmd, key):
+                raise LocalError(f"{key} changes with a restart only", exit_status=os.EX_CONFIG)
         gone = self._key_servers.configure(setup.servers, _ports(setup.config.gmd))
         for warning in setup.warnings:
             log.warning("weak configuration", reason=warning)
         self._setup = setup
+        if setup.config.gmd.keys_group != before.config.gmd.keys_group:
+            self._announcer.withdraw_keys()
         configure(setup.config.gmd.log_form, level=logging.getLogger().level)  # --verbose stays
         self._take_groups(gone)
         self._drop_unauthorized()

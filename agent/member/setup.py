@@ -17,6 +17,7 @@ from agent.config.files import SOCKET_FOLDER_MODE, folder_missing
 from agent.config.gpad import lifetimes
 from agent.config.loader import ConfigErrors, load
 from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop
+from agent.config.phase1 import LEAST_KEY_OCTETS, SHORT_KEY_WARNING
 from agent.crypto.x509 import RevocationRule
 from agent.errors import ConfigError
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
@@ -146,6 +147,22 @@ def _warnings(config: MemberConfig) -> Iterator[str]:
             yield f"{here}: weak, for old peers only: {', '.join(weak)}"
         if table.tolerances.rfc3547:
             yield f"{here}.tolerances: rfc3547 = true takes a peer of an outdated standard"
+        if table.psk_file is not None and len(table.psk_file.content) < LEAST_KEY_OCTETS:
+            yield f"{here}.psk_file: {SHORT_KEY_WARNING}"
+    yield from _beyond_flows(config)
+
+
+def _beyond_flows(config: MemberConfig) -> Iterator[str]:
+    """Traffic that no SA of a key server asked for it may protect whole."""
+    for index, group in enumerate(config.groups):
+        for table in map(config.key_server, group.key_servers):
+            rules = config.gpad_flows(table)
+            for number, flow in enumerate(group.flows):
+                if not any(rule.covers(flow) for rule in rules):
+                    yield (
+                        f"[groups[{index}].traffic[{number}]]: {flow} lies within none of the flows of key server"
+                        f" {table.name}, so an SA for all of it would be refused"
+                    )
 
 
 def look_around(setup: Setup) -> None:
@@ -185,7 +202,7 @@ def _gpad_entry(config: MemberConfig, table: KeyServerTable) -> GpadEntry:
         transforms=frozenset(table.transforms),
         lifetimes=lifetimes(table.min_lifetime_s, table.max_lifetime_s),
         modes=frozenset(table.modes),
-        methods=frozenset({PeerMethod(table.method.value)}),
+        methods=frozenset({table.method}),
         selectors=table.iec61850,
         iec61850=frozenset(table.iec61850_transforms),
         rekey=table.rekey.rules,
@@ -199,9 +216,9 @@ def _credentials(table: KeyServerTable) -> StaticCredentials:
     if table.certificate is None or table.private_key is None or table.trust_anchors is None:
         raise ValueError("neither a pre-shared key nor a certificate")  # the schema sees to it
     own = key_pair(table.certificate, table.private_key)
-    kind = own.signer.algorithm.value.partition("-")[0]
-    if kind != table.method.value:
-        raise ValueError(f'{table.certificate.path} has a key for "{kind}", but method is "{table.method.value}"')
+    kind = PeerMethod.of(own.signer.algorithm.value)
+    if kind is not table.method:
+        raise ValueError(f'{table.certificate.path} has a key for "{kind.value}", but method is "{table.method.value}"')
     credentials = StaticCredentials(
         own_certificate=OwnCertificate(own.chain, own.signer),
         anchors=trust_anchors(table.trust_anchors),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from agent.clock import iso8601
 from agent.config.member import GroupTable
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.gspd import Gspd
@@ -28,7 +29,7 @@ class Instants:
 
     def utc(self, instant: float | None) -> str | None:
         """ISO 8601, to the second."""
-        return None if instant is None else _iso(self._utc + timedelta(seconds=instant - self.now))
+        return None if instant is None else iso8601(self._utc + timedelta(seconds=instant - self.now))
 
     def utc_or_now(self, instant: float | None) -> str | None:
         """The same of what is to come: an instant that has passed is now."""
@@ -37,10 +38,6 @@ class Instants:
     def left_s(self, instant: float | None) -> float | None:
         """Seconds from now, never negative."""
         return None if instant is None else max(0.0, round(instant - self.now, 1))
-
-
-def _iso(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def key_server_row(name: str, server: KeyServer) -> dict[str, Any]:
@@ -52,7 +49,7 @@ def key_server_row(name: str, server: KeyServer) -> dict[str, Any]:
         "identity": str(server.setup.table.identity.pad_id),
         "method": server.setup.table.method.value,
         "established": phase_one is not None and phase_one.established,
-        "since": _iso(phase_one.since) if phase_one is not None else None,
+        "since": iso8601(phase_one.since) if phase_one is not None else None,
         "detail": server.detail,
         "dropped": server.dropped,
     }

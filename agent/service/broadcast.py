@@ -16,13 +16,14 @@ _DEPTH: Final = 256
 
 
 class Subscription:
-    """One subscriber's events, in order; `async for`, then `close`."""
+    """One subscriber's events, in order; `async for`, until it is ended; then `close`."""
 
     def __init__(self, source: Broadcast, *, private: bool) -> None:
         self.private: Final = private
         self._source: Final = source
         self._events: deque[Event] = deque()
         self._missed = 0
+        self._ended = False
         self._filled: Final = asyncio.Event()
 
     def put(self, event: Event) -> None:
@@ -38,12 +39,21 @@ class Subscription:
 
     async def __anext__(self) -> Event:
         await self._filled.wait()
+        if self._ended:
+            raise StopAsyncIteration
         event: Event = self._events.popleft() if self._events else {"event": "missed", "count": self._missed}
         if event["event"] == "missed":
             self._missed = 0
         if not self._events and not self._missed:
             self._filled.clear()
         return event
+
+    def end(self) -> None:
+        """Tell the subscriber nothing any more, not even what waits."""
+        self._ended = True
+        self._events.clear()
+        self._filled.set()
+        self.close()
 
     def close(self) -> None:
         """Be told nothing any more."""
@@ -66,6 +76,11 @@ class Broadcast:
         """Tell all; `private` makes the form with keys, only when somebody may have it."""
         for subscription in self._subscriptions:
             subscription.put(private() if private is not None and subscription.private else event)
+
+    def end_private(self) -> None:
+        """End the subscriptions of the private kind: whoever may have keys still asks anew."""
+        for subscription in [each for each in self._subscriptions if each.private]:
+            subscription.end()
 
     def drop(self, subscription: Subscription) -> None:
         """Forget a subscriber; safe to call twice."""

@@ -162,6 +162,8 @@ class ControlServer:
             while not gone.done():
                 await asyncio.wait({gone, upcoming}, return_when=asyncio.FIRST_COMPLETED)
                 if upcoming.done():
+                    if isinstance(upcoming.exception(), StopAsyncIteration):
+                        return
                     await _write(writer, {"event": upcoming.result()})
                     upcoming = asyncio.create_task(anext(events))
         finally:
@@ -233,12 +235,14 @@ def _connected(path: Path, command: str, arguments: Mapping[str, Any] | None, ti
 def _taken(path: Path, line: bytes, key: str) -> Any:
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
         message = f"{path} gave no answer: look at the daemon's log"
-        raise LocalError(message, exit_status=os.EX_PROTOCOL) from None
+        raise LocalError(message, exit_status=os.EX_PROTOCOL)
     if "error" in answer:
         raise LocalError(str(answer["error"]), exit_status=os.EX_UNAVAILABLE)
-    if answer.get("version") != SCHEMA_VERSION:
+    if answer.get("version") != SCHEMA_VERSION or key not in answer:
         raise LocalError(f"{path} answers in another version: use its own release", exit_status=os.EX_PROTOCOL)
     return answer[key]
 

@@ -123,7 +123,8 @@ class DatagramPort:
         source = datagram.source.address
         ancillary = []
         if source.version == datagram.to.address.version and int(source):
-            fields = (0, source.packed, bytes(4)) if source.version == 4 else (source.packed, 0)
+            packed = _packed(source)
+            fields = (0, packed, bytes(4)) if source.version == 4 else (packed, 0)
             ancillary.append((family.level, family.message, family.layout.pack(*fields)))
         try:
             sender.sendmsg([datagram.payload], ancillary, 0, (_host(datagram.to.address), datagram.to.port))
@@ -216,6 +217,11 @@ def _address(octets: bytes, version: Literal[4, 6]) -> IPAddress:
 @lru_cache(maxsize=_CACHED)
 def _endpoint(host: str, port: int) -> Endpoint:
     return Endpoint(IPAddress(host.partition("%")[0]), port)
+
+
+@lru_cache(maxsize=_CACHED)
+def _packed(address: IPAddress) -> bytes:
+    return address.packed
 
 
 @lru_cache(maxsize=_CACHED)

@@ -29,6 +29,7 @@ __all__ = [
     "Unknown",
     "build_chain",
     "build_frames",
+    "framed",
     "interpret",
     "parse_chain",
     "split_frames",
@@ -178,6 +179,14 @@ _NAMES: Final = tuple(f"payload {name_of(PayloadType, type_)}" for type_ in rang
 """What errors call a payload, by its type."""
 
 
+def framed(reader: Reader, name: str) -> tuple[int, Reader]:
+    """Next Payload and the body of the payload that begins here; `name`: what errors call it. Raises Malformed."""
+    following, length = GENERIC_HEADER.read(reader)
+    if length < _HEADER_OCTETS:
+        raise reader.malformed(f"payload length {length} is shorter than its header")
+    return following, reader.inner(length - _HEADER_OCTETS, name)
+
+
 def split_frames(first_type: int, data: bytes, *, block_octets: int = 0) -> Chain:
     """The chain as frames, each payload an Unknown; nothing but generic headers is looked at.
 
@@ -200,13 +209,10 @@ def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets:
         if len(found) == MAX_PAYLOADS:
             raise reader.malformed(f"more than {MAX_PAYLOADS} payloads")
         offset = reader.offset
-        following, length = GENERIC_HEADER.read(reader)
-        if length < _HEADER_OCTETS:
-            raise reader.malformed(f"payload length {length} is shorter than its header")
-        body = reader.inner(length - _HEADER_OCTETS, _NAMES[type_])
+        following, body = framed(reader, _NAMES[type_])
         payload = context.parse(type_, body)
         body.end(_NAMES[type_])
-        raw = data[offset : offset + length]
+        raw = data[offset : reader.offset]
         found.append(ParsedPayload(type_, raw[_HEADER_OCTETS:], payload, raw, offset))
         type_ = following
     end = reader.offset

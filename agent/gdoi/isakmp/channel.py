@@ -7,7 +7,7 @@ ciphertext block of Phase 1, each later one is the last ciphertext block of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent.crypto.ciphers import CBC_CIPHERS, CbcCipher, decrypt_cbc, encrypt_cbc, pad_zero
@@ -29,16 +29,7 @@ def encrypt_message(header: Header, chain: bytes, cipher: CbcCipher, key: Secret
     `header`: with the Encryption flag set; its length is set here. The last block of the result is the next IV.
     """
     body = encrypt_cbc(cipher, key, iv, pad_zero(chain, CBC_CIPHERS[cipher].block_octets))
-    built = Header(
-        header.initiator_cookie,
-        header.responder_cookie,
-        header.next_payload,
-        header.exchange,
-        header.flags,
-        header.message_id,
-        HEADER.size + len(body),
-    )
-    return built.build() + body
+    return replace(header, length=HEADER.size + len(body)).build() + body
 
 
 def decrypt_message(datagram: bytes, cipher: CbcCipher, key: Secret, iv: bytes) -> bytes:
@@ -89,9 +80,7 @@ class Channel:
     def seal(self, exchange: ExchangeType, message_id: int, first_type: int, chain: bytes) -> bytes:
         """The datagram of a message of ours; advances the IV of its Message ID."""
         keys = self._keys
-        header = Header(
-            keys.cookies[:8], keys.cookies[8:], first_type, exchange, HeaderFlags.ENCRYPTION, message_id, HEADER.size
-        )
+        header = Header.of(keys.cookies, first_type, exchange, HeaderFlags.ENCRYPTION, message_id, HEADER.size)
         datagram = encrypt_message(header, chain, keys.cipher, keys.key, self._iv(message_id))
         self._ivs[message_id] = datagram[-self.block_octets :]
         self.octets += len(datagram)

@@ -10,7 +10,7 @@ No RFC has it. The peer announces it by the vendor ID "FRAGMENTATION"; each piec
     Fragment Data          the next octets of the whole message, its own ISAKMP header first
 
 Nothing of a fragment is authenticated, so what is held of them is bounded in number, octets and time, by message, by
-address and in all; the message put together is checked like one that came whole.
+exchange, by address and in all; the message put together is checked like one that came whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeAlias
 
 from netaddr import IPAddress
 
@@ -44,8 +44,10 @@ MAX_FRAGMENTS: Final = 64
 """Pieces of one message: enough for 64 KiB in pieces of 1 KiB."""
 MAX_MESSAGE_OCTETS: Final = 65507
 """Octets of a message put together: what UDP over IPv4 could carry whole."""
-_MAX_MESSAGES_PER_ADDRESS: Final = 8
-"""Messages of one address that are put together at once."""
+_MAX_SHARE: Final = 8
+"""Messages put together at once of one address, and of one exchange, as a peer behind a NAT may have any address."""
+_MAX_MESSAGES: Final = 1024
+"""Messages in all; the oldest makes room."""
 _MAX_OCTETS: Final = 1 << 20
 """Octets held in all; the oldest message makes room."""
 _LIFE_S: Final = 10.0
@@ -114,15 +116,8 @@ def split(message: bytes, limit: int) -> Sequence[bytes]:
 def _datagram(message: bytes, fragment: Fragment) -> bytes:
     whole = Header.parse(message)
     body = fragment.build()
-    header = Header(
-        whole.initiator_cookie,
-        whole.responder_cookie,
-        Fragment.TYPE,
-        whole.exchange,
-        HeaderFlags.NONE,
-        whole.message_id,
-        _OVERHEAD - _FRAGMENT.size + len(body),
-    )
+    length = _OVERHEAD - _FRAGMENT.size + len(body)
+    header = Header.of(whole.cookies, Fragment.TYPE, whole.exchange, HeaderFlags.NONE, whole.message_id, length)
     return header.build() + GENERIC_HEADER.build(0, GENERIC_HEADER.size + len(body)) + body
 
 
@@ -148,6 +143,10 @@ class _Message:
         return b"".join(self.pieces[number] for number in range(1, self.count + 1))
 
 
+_Key: TypeAlias = tuple[bytes, Endpoint]
+"""Both cookies, and who sent it."""
+
+
 class Reassembler:
     """Puts messages together, one at a time for each pair of cookies and each peer, within bounds.
 
@@ -155,7 +154,8 @@ class Reassembler:
     """
 
     def __init__(self) -> None:
-        self._messages: OrderedDict[tuple[bytes, Endpoint], _Message] = OrderedDict()
+        self._messages: OrderedDict[_Key, _Message] = OrderedDict()
+        self._shares: dict[bytes | IPAddress, OrderedDict[_Key, None]] = {}
         self._octets = 0
 
     @property
@@ -169,12 +169,11 @@ class Reassembler:
         Raises Malformed for a fragment, or a whole, that does not parse; Unexpected for one past a limit.
         """
         fragment = _parse(datagram)
-        key = header.initiator_cookie + header.responder_cookie, peer
+        key = header.cookies, peer
         self._forget_old(now)
         message = self._messages.get(key)
         if message is None or message.fragment_id != fragment.fragment_id:
-            self._make_room(key, peer.address)
-            message = self._messages[key] = _Message(now, fragment.fragment_id)
+            message = self._begin(key, _Message(now, fragment.fragment_id))
         before = message.octets
         if fragment.number > MAX_FRAGMENTS or before + len(fragment.data) > MAX_MESSAGE_OCTETS:
             raise Unexpected(f"a fragmented message of more than {MAX_FRAGMENTS} pieces or {MAX_MESSAGE_OCTETS} octets")
@@ -195,17 +194,32 @@ class Reassembler:
                 return
             self._drop(key)
 
-    def _make_room(self, key: tuple[bytes, Endpoint], address: IPAddress) -> None:
-        """A new message takes the place of the one before it, or of the oldest of its address."""
+    def _begin(self, key: _Key, message: _Message) -> _Message:
+        """A new message takes the place of the one before it, or of the oldest of its address, its exchange or all."""
         if key in self._messages:
             self._drop(key)
-            return
-        of_address = [other for other in self._messages if other[1].address == address]
-        if len(of_address) >= _MAX_MESSAGES_PER_ADDRESS:
-            self._drop(of_address[0])
+        for name in _sharing(key):
+            share = self._shares.get(name, ())
+            if len(share) >= _MAX_SHARE:
+                self._drop(next(iter(share)))
+        if len(self._messages) >= _MAX_MESSAGES:
+            self._drop(next(iter(self._messages)))
+        for name in _sharing(key):
+            self._shares.setdefault(name, OrderedDict())[key] = None
+        self._messages[key] = message
+        return message
 
-    def _drop(self, key: tuple[bytes, Endpoint]) -> None:
+    def _drop(self, key: _Key) -> None:
         self._octets -= self._messages.pop(key).octets
+        for name in _sharing(key):
+            del self._shares[name][key]
+            if not self._shares[name]:
+                del self._shares[name]
+
+
+def _sharing(key: _Key) -> tuple[bytes, IPAddress]:
+    """Whose share of the room a message takes: its exchange's and its address's."""
+    return key[0], key[1].address
 
 
 def _parse(datagram: bytes) -> Fragment:
@@ -222,6 +236,5 @@ def _parse(datagram: bytes) -> Fragment:
 def _require_same(header: Header, whole: bytes) -> None:
     """The message inside must be of the exchange that its fragments named, and no fragment itself."""
     inner = Header.parse(whole)
-    mine = (header.initiator_cookie, header.responder_cookie)
-    if (inner.initiator_cookie, inner.responder_cookie) != mine or is_fragment(inner):
+    if inner.cookies != header.cookies or is_fragment(inner):
         raise Malformed("the message in the fragments has other cookies or is a fragment", notify=0)

@@ -50,6 +50,19 @@ class Header:
     length: int
 
     @classmethod
+    def of(
+        cls, cookies: bytes, next_payload: int, exchange: int, flags: HeaderFlags, message_id: int, length: int
+    ) -> Self:
+        """The header of a message of ours; `cookies`: both, the initiator's first."""
+        initiator, responder = cookies[:COOKIE_OCTETS], cookies[COOKIE_OCTETS:]
+        return cls(initiator, responder, next_payload, exchange, flags, message_id, length)
+
+    @property
+    def cookies(self) -> bytes:
+        """Initiator cookie then responder cookie: the name of an exchange, and of the SA that it yields."""
+        return self.initiator_cookie + self.responder_cookie
+
+    @classmethod
     def parse(cls, datagram: bytes) -> Self:
         """The header of a datagram. Raises Malformed with the notify number of RFC 2408 5.1 and 5.2."""
         reader = Reader(datagram)

@@ -25,6 +25,8 @@ _TYPES: Final = {
 }
 _KINDS: Final[dict[int, IdentityKind]] = {id_type: kind for kind, id_type in _TYPES.items()}
 
+_MAX_OCTETS: Final = 1024
+"""Octets of an identity that a peer asserts: of a DN of many attributes. It is logged before it is authenticated."""
 _LEGAL_PORTS: Final = frozenset({(0, 0), (17, 500), (17, 848)})
 """Protocol and port of a Phase 1 ID: RFC 2407 4.6.2 has the first two, GDOI peers the third."""
 
@@ -44,6 +46,11 @@ def identity_of(payload: Identification) -> Identity:
     if kind is None:
         raise Malformed(
             f"ID: type {name_of(IdType, payload.id_type)} is not supported", notify=NotifyType.INVALID_ID_INFORMATION
+        )
+    if len(payload.data) > _MAX_OCTETS:
+        raise Malformed(
+            f"ID: an identity of {len(payload.data)} octets, more than {_MAX_OCTETS}",
+            notify=NotifyType.INVALID_ID_INFORMATION,
         )
     try:
         return Identity(kind, payload.data)

@@ -57,15 +57,8 @@ def delete_phase_one(cookies: bytes) -> Delete:
 def clear_notify(cookies: bytes, message_id: int, notify: int) -> bytes:
     """The datagram of a Notify in clear, for the peer's operator (RFC 2409 5.7: no SA stands yet)."""
     first_type, chain = build_chain([notify_of(cookies, notify)])
-    header = Header(
-        cookies[:8],
-        cookies[8:],
-        first_type,
-        ExchangeType.INFORMATIONAL,
-        HeaderFlags.NONE,
-        message_id,
-        HEADER.size + len(chain),
-    )
+    length = HEADER.size + len(chain)
+    header = Header.of(cookies, first_type, ExchangeType.INFORMATIONAL, HeaderFlags.NONE, message_id, length)
     return header.build() + chain
 
 

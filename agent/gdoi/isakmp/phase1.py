@@ -23,15 +23,15 @@ from agent.crypto.dh import generate
 from agent.errors import Malformed, NotAuthorized, Unexpected
 from agent.gdoi.isakmp.chain import Chain
 from agent.gdoi.isakmp.constants import ExchangeType, NotifyType, PayloadType
-from agent.gdoi.isakmp.credentials import PeerKey, methods_for
-from agent.gdoi.isakmp.header import NO_COOKIE, Header
+from agent.gdoi.isakmp.credentials import methods_for
+from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.ident import payload_of
 from agent.gdoi.isakmp.payloads import KeyExchange, Nonce, SecurityAssociation
 from agent.gdoi.isakmp.phase1_auth import requests
 from agent.gdoi.isakmp.phase1_exchange import NONCE_OCTETS, PhaseOneExchange, Rules, Table, ke_and_nonce, present
 from agent.gdoi.isakmp.phase1_offer import choose, chosen_by_peer
 from agent.gdoi.isakmp.phase1_state import Message, PhaseOnePolicy, PhaseOneSA, Stage
-from agent.gdoi.isakmp.policy import Method, answer, offer
+from agent.gdoi.isakmp.policy import answer, offer
 
 __all__ = ["INITIATOR", "RESPONDER", "MainMode", "Message", "PhaseOnePolicy", "PhaseOneSA", "Stage"]
 
@@ -83,9 +83,7 @@ class MainMode(PhaseOneExchange):
     def _take_choice(self, header: Header, _: bytes, chain: Chain) -> bytes:
         have = self._have
         have.choice = chosen_by_peer(chain.one(SecurityAssociation), have.offered, self._policy.dois)
-        if header.responder_cookie == NO_COOKIE:
-            raise Malformed("the responder cookie is zero", notify=NotifyType.INVALID_COOKIE)
-        self.cookies = header.initiator_cookie + header.responder_cookie
+        self._take_cookie(header)
         have.pair = generate(have.choice.suite.group, self._entropy)
         have.gxi = have.pair.public
         have.ni = self._entropy.octets(NONCE_OCTETS)
@@ -108,21 +106,11 @@ class MainMode(PhaseOneExchange):
 
     def _take_ke(self, _: Header, __: bytes, chain: Chain) -> bytes:
         have = self._have
-        have.gxr, have.nr = ke_and_nonce(chain)
-        if have.gxr == have.gxi or have.nr == have.ni:
-            raise Malformed("our own KE or nonce came back", notify=NotifyType.INVALID_KEY_INFORMATION)
+        self._take_answered_ke(chain)
         shared = present(have.pair).shared(have.gxr)
         have.peer_key = self._peer_key(present(have.choice).method)
         self._derive(shared)
         return self._authentication()
-
-    def _peer_key(self, method: Method) -> PeerKey | None:
-        if method is not Method.PRE_SHARED_KEY:
-            return None
-        key = self._credentials.pre_shared_key(self.peer.address)
-        if key is None:
-            raise NotAuthorized(f"no pre-shared key for {self.peer.address} any more")
-        return key
 
     # Messages 5 and 6: identities
 

@@ -26,8 +26,8 @@ from agent.crypto.dh import generate, public_octets
 from agent.errors import Malformed, NotAuthorized
 from agent.gdoi.isakmp.chain import Chain, Payload
 from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType, PayloadType
-from agent.gdoi.isakmp.credentials import PeerKey, methods_for, pre_shared_key_for
-from agent.gdoi.isakmp.header import NO_COOKIE, Header
+from agent.gdoi.isakmp.credentials import methods_for, pre_shared_key_for
+from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.ident import payload_of
 from agent.gdoi.isakmp.payloads import KeyExchange, Nonce, SecurityAssociation
 from agent.gdoi.isakmp.phase1_auth import requests
@@ -91,6 +91,8 @@ class AggressiveMode(PhaseOneExchange):
         )
         have.sa_body, have.choice = chain[0].body, choice
         have.peer_key = key if choice.method is Method.PRE_SHARED_KEY else None
+        if self._before_unproven is not None:
+            self._before_unproven()
         pair = generate(choice.suite.group, self._entropy)
         shared = pair.shared(have.gxi)
         have.gxr, have.nr = pair.public, self._entropy.octets(NONCE_OCTETS)
@@ -104,12 +106,8 @@ class AggressiveMode(PhaseOneExchange):
         """Message 2, answered by 3."""
         have = self._have
         have.choice = chosen_by_peer(chain.one(SecurityAssociation), have.offered, self._policy.dois)
-        if header.responder_cookie == NO_COOKIE:
-            raise Malformed("the responder cookie is zero", notify=NotifyType.INVALID_COOKIE)
-        self.cookies = header.initiator_cookie + header.responder_cookie
-        have.gxr, have.nr = ke_and_nonce(chain)
-        if have.gxr == have.gxi or have.nr == have.ni:
-            raise Malformed("our own KE or nonce came back", notify=NotifyType.INVALID_KEY_INFORMATION)
+        self._take_cookie(header)
+        self._take_answered_ke(chain)
         asserted, body = self._asserted(chain)
         have.peer_key = self._peer_key(have.choice.method)
         self._derive(present(have.pair).shared(have.gxr))
@@ -125,14 +123,6 @@ class AggressiveMode(PhaseOneExchange):
         if header.flags & HeaderFlags.ENCRYPTION:
             self._have.iv = self._last_block(datagram)
         self._establish(identity)
-
-    def _peer_key(self, method: Method) -> PeerKey | None:
-        if method is not Method.PRE_SHARED_KEY:
-            return None
-        key = self._credentials.pre_shared_key(self.peer.address)
-        if key is None:
-            raise NotAuthorized(f"no pre-shared key for {self.peer.address} any more")
-        return key
 
 
 _PROOFS: Final = frozenset({PayloadType.HASH, PayloadType.SIG})

@@ -25,12 +25,12 @@ from agent.crypto.ikev1 import (
     skeyid_of_signatures,
 )
 from agent.crypto.prf import HashAlgorithm
-from agent.errors import AgentError, Malformed, NotAuthenticated, Unexpected
+from agent.errors import AgentError, Malformed, NotAuthenticated, NotAuthorized, Unexpected
 from agent.gdoi.isakmp.chain import Chain, Payload, build_chain, parse_chain
 from agent.gdoi.isakmp.channel import Channel, ChannelKeys, decrypt_message, encrypt_message
 from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, NotifyType, PayloadType
-from agent.gdoi.isakmp.credentials import Credentials, OwnCertificate
-from agent.gdoi.isakmp.header import HEADER, Header
+from agent.gdoi.isakmp.credentials import Credentials, OwnCertificate, PeerKey
+from agent.gdoi.isakmp.header import HEADER, NO_COOKIE, Header
 from agent.gdoi.isakmp.ident import identity_of, require_source
 from agent.gdoi.isakmp.payloads import PHASE_1, Identification, KeyExchange, Nonce, Notification
 from agent.gdoi.isakmp.phase1_auth import (
@@ -107,7 +107,9 @@ class PhaseOneExchange(ABC):
         entropy: Entropy,
         utc: Callable[[], datetime],
         extension: Extension | None = None,
+        before_unproven: Callable[[], None] | None = None,
     ) -> None:
+        """`before_unproven`: called before a peer that has shown nothing makes us compute; refuses by a PeerError."""
         self.initiator: Final = initiator
         self.peer: Final = peer
         self.cookies = cookies
@@ -120,6 +122,7 @@ class PhaseOneExchange(ABC):
         self._entropy: Final = entropy
         self._utc: Final = utc
         self._extension: Final = extension
+        self._before_unproven: Final = before_unproven
         self._have = Negotiated()
 
     @property
@@ -217,7 +220,29 @@ class PhaseOneExchange(ABC):
         have.iv = first_iv(algorithm, have.gxi, have.gxr, facts.block_octets)
         shared.wipe()
 
+    def _take_cookie(self, header: Header) -> None:
+        """The responder cookie, which the answer to message 1 brings. Raises Malformed for none."""
+        if header.responder_cookie == NO_COOKIE:
+            raise Malformed("the responder cookie is zero", notify=NotifyType.INVALID_COOKIE)
+        self.cookies = header.cookies
+
+    def _take_answered_ke(self, chain: Chain) -> None:
+        """The responder's KE and nonce. Raises Malformed when they are our own."""
+        have = self._have
+        have.gxr, have.nr = ke_and_nonce(chain)
+        if have.gxr == have.gxi or have.nr == have.ni:
+            raise Malformed("our own KE or nonce came back", notify=NotifyType.INVALID_KEY_INFORMATION)
+
     # Authentication
+
+    def _peer_key(self, method: Method) -> PeerKey | None:
+        """The pre-shared key of the peer's address, None under signatures. Raises NotAuthorized when it is gone."""
+        if method is not Method.PRE_SHARED_KEY:
+            return None
+        key = self._credentials.pre_shared_key(self.peer.address)
+        if key is None:
+            raise NotAuthorized(f"no pre-shared key for {self.peer.address} any more")
+        return key
 
     def _prove(self, id_body: bytes) -> list[Payload]:
         """What proves our identity: HASH, or certificates and SIG."""
@@ -308,7 +333,7 @@ class PhaseOneExchange(ABC):
         return [*announce(self._policy.announce)]
 
     def _header(self, first_type: int, flags: HeaderFlags, length: int) -> Header:
-        return Header(self.cookies[:8], self.cookies[8:], first_type, self.EXCHANGE, flags, 0, length)
+        return Header.of(self.cookies, first_type, self.EXCHANGE, flags, 0, length)
 
     def _last_block(self, datagram: bytes) -> bytes:
         return datagram[-CBC_CIPHERS[present(self._have.choice).suite.cipher].block_octets :]

@@ -137,13 +137,6 @@ class Negotiated:
         """The same once more, to be changed while this one stays."""
         return Negotiated(*_VALUES(self))
 
-    def __copy__(self) -> Negotiated:
-        """The same fields; the copy module's own way takes ten times as long, and each message makes one."""
-        fresh = object.__new__(Negotiated)
-        for name in Negotiated.__slots__:
-            setattr(fresh, name, getattr(self, name))
-        return fresh
-
     def wipe(self) -> None:
         """Overwrite the keys derived."""
         if self.skeyids is not None:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Self
 
 from agent.errors import Malformed
 from agent.gdoi.isakmp.attributes import Attribute, build_attributes, parse_attributes
-from agent.gdoi.isakmp.chain import GENERIC_HEADER, build_frames
+from agent.gdoi.isakmp.chain import build_frames, framed
 from agent.gdoi.isakmp.constants import Doi, NotifyType, PayloadType, name_of
 from agent.wire.layout import U8, U16, U32, Layout, Row
 from agent.wire.reader import Reader, reading
@@ -159,10 +159,8 @@ def _nested(reader: Reader, type_: PayloadType, limit: int) -> list[Reader]:
     while following == type_:
         if len(bodies) == limit:
             raise reader.malformed(f"more than {limit} {type_.name} payloads")
-        following, length = GENERIC_HEADER.read(reader)
-        if length < GENERIC_HEADER.size:
-            raise reader.malformed(f"payload length {length} is shorter than its header")
-        bodies.append(reader.inner(length - GENERIC_HEADER.size, type_.name))
+        following, body = framed(reader, type_.name)
+        bodies.append(body)
     if following != PayloadType.NONE:
         raise reader.malformed(
             f"{name_of(PayloadType, following)} follows {type_.name}", notify=NotifyType.BAD_PROPOSAL_SYNTAX

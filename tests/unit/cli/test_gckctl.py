@@ -52,7 +52,7 @@ GROUPS = [
         "active_in_s": 0,
         "remaining_s": 3599,
     },
-    {"group": "1235", "name": "dark", "members": 0, "registered": 0, "flow": "f", "state": "none"},
+    {"group": "1235", "name": "dark", "members": 1, "certified": True, "registered": 4, "flow": "f", "state": "none"},
 ]
 MEMBERS = [
     {
@@ -135,6 +135,7 @@ def test_groups(socket: Path) -> None:
     assert heading.split()[:3] == ["GROUP", "NAME", "REGISTERED"]
     assert "2 of 3" in video
     assert video.endswith("0:59:59")
+    assert "4, 1 listed" in dark
     assert "none" in dark
 
 

@@ -164,3 +164,11 @@ def test_other_transforms_and_single_sources_may_have_several_senders(tmp_path: 
 @pytest.mark.parametrize("text", ["members = 3", "groups = 3", "groups = [3]", "[[groups]]\nteks = 3\nmembers = [1]"])
 def test_tables_of_a_wrong_shape_are_faults_not_crashes(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text)
+
+
+def test_a_group_has_no_more_teks_than_members_take_in_one_message(tmp_path: Path) -> None:
+    first = GROUP.index("[[groups.teks]]")
+    flows = [GROUP[first:].replace("239.1.1.1", f"239.1.1.{number}") for number in range(1, 130)]
+    (fault,) = faults(tmp_path, HEAD + MEMBERS + GROUP[:first] + "".join(flows)).values()
+    assert "at most 128" in fault
+    load(write(tmp_path, HEAD + MEMBERS + GROUP[:first] + "".join(flows[:128])), KeyServerConfig)

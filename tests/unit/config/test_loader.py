@@ -105,22 +105,38 @@ traffic = [{ destination = "239.1.1.1" }]
     assert found == {
         "port": "a number of at most 65535, got 99999",
         "wait_s": 'a whole number, got "soon"',
-        "adress": "unknown key; allowed: port, wait_s, address, identity, groups, suites, psk_file",
+        "adress": "unknown key; is address meant?",
         "suites[0]": found["suites[0]"],
         "[identity].type": 'one of "ipv4", "ipv6", "fqdn", "user-fqdn", "dn", "key-id", got "fqdnx"',
         "[groups[0]].id": 'a number from 1 to 4294967295, or a text as in "fqdn:video.example", got 0',
         "[groups[0]].traffic": "an array of at least 1, got []",
         "[groups[1]].join": 'true or false, got "yes"',
         "[groups[1]].transform": found["[groups[1]].transform"],
-        "[groups[1].traffic[0]]": "protocol 0 has no ports to select by",
+        "[groups[1].traffic[0]]": 'a port goes with a protocol that has ports, as in protocol = "udp"',
         "[groups[1].traffic[1]].destination": "is missing",
-        "[groups[1].traffic[1]].destinaton": "unknown key; allowed: destination, source, protocol, port, source_port",
+        "[groups[1].traffic[1]].destinaton": "unknown key; is destination meant?",
         "[groups[2]].id": "used twice",
     }
     assert found["suites[0]"].startswith("cipher 'des' is none of aes-cbc-128")
     assert found["suites[0]"].endswith(', got "des/md5/modp-768"')
     assert found["[groups[1]].transform"].startswith("'rot13' is none of ")
     assert found["[groups[1]].transform"].endswith('got "rot13"')
+
+
+def test_an_unknown_key_that_resembles_none_is_told_with_all_that_are_known(write: Writer) -> None:
+    found = faults(
+        write(IDENTITY + "colour = 1\n[[groups]]\nid = 7\ntraffic = [{ destination = '239.1.1.1', x = 1 }]\n")
+    )
+    assert found == {
+        "[identity].colour": "unknown key; allowed: type, value",
+        "[groups[0].traffic[0]].x": "unknown key; allowed: destination, source, protocol, port, source_port",
+    }
+
+
+def test_an_array_of_tables_in_single_brackets_is_told_how_to_write_it(write: Writer) -> None:
+    assert faults(write(IDENTITY + "[groups]\nid = 7\n")) == {"[groups]": "an array of tables, as [[groups]]"}
+    found = faults(write(IDENTITY + "[[groups]]\nid = 7\n[groups.traffic]\ndestination = '239.1.1.1'\n"))
+    assert found == {"[groups[0].traffic]": "an array of tables, as [[groups.traffic]]"}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 
 import agent.config
 from agent.config.loader import ConfigErrors, load
-from agent.config.member import AuthenticationMethod, MemberConfig, OnStop
+from agent.config.member import MemberConfig, OnStop
 from agent.gsa.flow import Flow
 from agent.gsa.flow_rule import FlowRule
+from agent.gsa.gpad import PeerMethod
 from agent.gsa.role import Role
 from agent.logs import LogFormat
 
@@ -63,7 +64,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
         (tmp_path / name).chmod(0o600)
     config = load(tmp_path / "gmd.toml", MemberConfig)
-    assert [server.method for server in config.key_servers] == [AuthenticationMethod.PSK, AuthenticationMethod.ECDSA]
+    assert [server.method for server in config.key_servers] == [PeerMethod.PRE_SHARED_KEY, PeerMethod.ECDSA]
     assert [group.name for group in config.groups] == ["video", "telemetry"]
     assert config.groups[0].join
     assert config.gpad_flows(config.key_server("ks2")) == config.groups[0].flows
@@ -73,7 +74,7 @@ def test_what_is_left_out_has_its_default(write: Writer) -> None:
     config = load(write(SMALL), MemberConfig)
     server, group = config.key_servers[0], config.groups[0]
     assert (config.gmd.port, config.gmd.retry_first_s, config.gmd.retry_most_s) == (0, 2, 300)
-    assert (server.port, server.method, server.phase1) == (848, AuthenticationMethod.PSK, ())
+    assert (server.port, server.method, server.phase1) == (848, PeerMethod.PRE_SHARED_KEY, ())
     assert (group.role, group.join, group.on_stop, group.interface) == (Role.RECEIVER, False, OnStop.BLOCK, None)
     assert config.gpad_flows(server) == (Flow.parse("239.1.1.1"),)
     assert config.gmd.log_form is LogFormat.default()

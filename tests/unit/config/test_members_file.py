@@ -63,11 +63,12 @@ def test_columns_come_in_any_order_and_those_not_needed_may_be_left_out(tmp_path
     [
         ("relay7,fqdn,relay7.example,,", "6 columns, got 5"),
         (",fqdn,relay7.example,,,", "name: a text"),
-        ("r,host,relay7.example,,,", "type: one of ipv4, ipv6, fqdn, user-fqdn, dn, key-id, got 'host'"),
-        ("r,ipv4,relay7.example,,,", "identity: 'relay7.example' is no ipv4"),
-        ("r,fqdn,r.example,here,,", "address: an IPv4 or IPv6 address, got 'here'"),
+        ("r,host,relay7.example,,,", "type: one of ipv4, ipv6, fqdn, user-fqdn, dn, key-id"),
+        ("r,ipv4,relay7.example,,,", "identity: an identity of type ipv4"),
+        ("r,fqdn,r.example,here,,", "address: an IPv4 or IPv6 address"),
         ("r,fqdn,r.example,,0xsesame,", "psk: starts with 0x"),
         ("r,fqdn,r.example,,,1234", "groups: GROUP:sender|receiver|both"),
+        ("r,fqdn,r.example,,,1234:sender 1235:both 1234:receiver", "groups: each group once"),
         ("r,fqdn,r.example,,,1234:king", "groups: GROUP:sender|receiver|both"),
         ('r,fqdn,"r.example,,,', "unexpected end of data"),
     ],
@@ -80,6 +81,53 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path, line: str, says: str)
     assert fault.line == 3
     assert says in fault.message
     assert "sesame" not in fault.message
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("r,host,r.example,,", "type: one of ipv4, ipv6, fqdn, user-fqdn, dn, key-id, got 'host'"),
+        ("r,ipv4,r.example,,", "identity: an identity of type ipv4, got 'r.example': "),
+        ("r,fqdn,r.example,here,", "address: an IPv4 or IPv6 address, got 'here'"),
+        (
+            "r,fqdn,r.example,,1234:king",
+            "groups: GROUP:sender|receiver|both, with spaces between several, got '1234:king'",
+        ),
+    ],
+)
+def test_a_file_without_keys_says_what_came(tmp_path: Path, line: str, says: str) -> None:
+    (fault,) = read_members(written(tmp_path, f"name,type,identity,address,groups\n{line}\n", 0o644)).faults
+    assert fault.message.startswith(says)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEADER + "r,sesame,r.example,,,",
+        HEADER + "r,ipv4,sesame,,,",
+        HEADER + "r,fqdn,r.example,sesame,192.0.2.7,",
+        HEADER + "r,fqdn,r.example,,,sesame",
+        HEADER + "r,fqdn,r.example,sesame,1234:both",
+    ],
+)
+def test_a_key_in_the_wrong_column_is_not_told(tmp_path: Path, text: str) -> None:
+    faults = read_members(written(tmp_path, text)).faults
+    assert len(faults) == 1
+    assert "sesame" not in str(faults)
+
+
+@pytest.mark.parametrize("line", ["r,fqdn,r.example,192.0.2.7,sesame,1234:both", "name,sesame", '"sesame'])
+def test_a_key_in_the_place_of_the_header_is_not_told(tmp_path: Path, line: str) -> None:
+    with pytest.raises(FileFault) as caught:
+        read_members(written(tmp_path, line))
+    assert "sesame" not in str(caught.value)
+    assert caught.value.exit_status == os.EX_CONFIG
+
+
+def test_the_mark_that_spreadsheets_put_in_front_is_no_part_of_the_header(tmp_path: Path) -> None:
+    text = "\ufeff" + HEADER + "r,fqdn,r.example,,,1234:both\n"
+    ((_, member),) = read_members(written(tmp_path, text)).members
+    assert member.name == "r"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +150,15 @@ def test_no_text(tmp_path: Path) -> None:
         read_members(path)
 
 
-@pytest.mark.parametrize("header", [HEADER, 'name,type,identity,groups,"psk"\n'])
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER,
+        'name,type,identity,groups,"psk"\n',
+        "\ufeffpsk,name,type,identity,groups\n",
+        "name,type,identity,groups,psk\r",
+    ],
+)
 def test_a_file_with_keys_is_its_owners_alone(tmp_path: Path, header: str) -> None:
     with pytest.raises(FileFault, match="mode 0644, so others may use the key") as caught:
         read_members(written(tmp_path, header, 0o644))

@@ -61,7 +61,6 @@ def test_a_list_that_is_not_there() -> None:
         keys(crls=["nowhere.crl"])
 
 
-@pytest.mark.requirement("P1-4109-3-01")
 def test_what_is_weak_is_warned_of(tmp_path: Path) -> None:
     (tmp_path / "ca.crl").write_bytes(b"a list")
     named = ["3des-cbc/sha1/modp-1024", "aes-cbc-128/sha2-256/ecp-256"]

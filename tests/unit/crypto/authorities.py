@@ -24,8 +24,9 @@ def under(
     path_length: int | None = None,
     also: x509.ExtensionType | None = None,
     days: int = 1,
+    critical: bool = True,
 ) -> Authority:
-    """An intermediate authority. `also`: one critical extension more; `days`: until its end."""
+    """An intermediate authority. `also`: one extension more, critical or not; `days`: until its end."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         x509.CertificateBuilder()
@@ -37,9 +38,9 @@ def under(
         .not_valid_after(UTC_NOW + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
     )
-    for extension in (key_usage, also):
+    for extension, is_critical in ((key_usage, True), (also, critical)):
         if extension is not None:
-            builder = builder.add_extension(extension, critical=True)
+            builder = builder.add_extension(extension, critical=is_critical)
     return Authority(builder.sign(parent.key, hashes.SHA256()), key)
 
 

@@ -110,6 +110,29 @@ def test_an_issuer_that_may_not(issuer: dict[str, object]) -> None:
     assert caught.value.notify == 22
 
 
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize("excluded", [True, False])
+def test_an_issuer_constrained_to_directory_names_is_not_followed(critical: bool, excluded: bool) -> None:
+    """RFC 5280 4.2.1.10: the library cannot check them, and passed over them where they are not critical."""
+    subtrees = [x509.DirectoryName(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "site a")]))]
+    constraints = x509.NameConstraints(None, subtrees) if excluded else x509.NameConstraints(subtrees, None)
+    site = under(authority(), "site a", also=constraints, critical=critical)
+    with pytest.raises(NotAuthenticated, match="does not lead to a trust anchor") as caught:
+        verify_chain([site.issue(KEY, "of site b"), site.der], [authority().der], UTC_NOW)
+    assert caught.value.notify == 22
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_an_issuer_constrained_to_other_names_is_held_to_them(critical: bool) -> None:
+    constraints = x509.NameConstraints([x509.DNSName("lab.example"), x509.RFC822Name("lab.example")], None)
+    lab = under(authority(), "lab", also=constraints, critical=critical)
+    good = lab.issue(KEY, "gm", [x509.DNSName("gm.lab.example"), x509.RFC822Name("gm@lab.example")])
+    assert verify_chain([good, lab.der], [authority().der], UTC_NOW).dns_names == {"gm.lab.example"}
+    for name in (x509.DNSName("gm.example"), x509.RFC822Name("gm@example")):
+        with pytest.raises(NotAuthenticated, match="name constraints"):
+            verify_chain([lab.issue(KEY, "gm", [name]), lab.der], [authority().der], UTC_NOW)
+
+
 def test_a_certificate_that_is_not_for_signatures() -> None:
     leaf = authority().issue(KEY, "gm", usage=usage(sign=False, certify=False))
     with pytest.raises(NotAuthenticated, match="not for digital signatures") as caught:
@@ -205,7 +228,7 @@ def test_known_certificates_complete_a_path_and_are_no_anchors() -> None:
     leaf = middle.issue(KEY, "gm")
     store = TrustStore([authority().der], known=[middle.der, leaf])
     assert store.verify([leaf], UTC_NOW).certificate == leaf
-    assert store.peers_own() == (leaf,)
+    assert store.peers_own() == (store.verify([leaf], UTC_NOW),)
     assert store.subjects == (authority().certificate.subject.public_bytes(),)
     with pytest.raises(NotAuthenticated, match="does not lead"):
         TrustStore([authority("another").der], known=[middle.der]).verify([leaf], UTC_NOW)

@@ -39,6 +39,22 @@ def test_teks_come_back_as_they_were(path: Path) -> None:
     again.close()
 
 
+def test_a_transaction_whose_commit_fails_is_rolled_back_and_the_next_one_works(path: Path) -> None:
+    database = Database(path)
+
+    def refused_at_commit() -> None:
+        with database.transaction() as cursor:
+            cursor.execute("PRAGMA defer_foreign_keys = ON")
+            cursor.execute("INSERT INTO teks VALUES (1, '1', 'x', 1, x'00', x'00', 0, 0, 0, NULL)")
+
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        refused_at_commit()
+    assert database.teks() == []
+    database.add_teks([a_tek()])
+    assert len(database.teks()) == 1
+    database.close()
+
+
 def test_an_spi_is_never_used_twice_even_after_its_tek_is_gone(path: Path) -> None:
     database = Database(path)
     tek = a_tek()

@@ -13,7 +13,7 @@ from netaddr import IPAddress
 
 from agent.clock import SystemClock, SystemEntropy
 from agent.gcks.service import KeyServer
-from agent.gdoi.events import MemberEvent, Registered, RegistrationFailed
+from agent.gdoi.events import MemberEvent, PhaseOneClosed, Registered, RegistrationFailed
 from agent.gdoi.failures import FailureCause
 from agent.gdoi.isakmp.credentials import PeerKey, StaticCredentials
 from agent.gdoi.member import MemberEngine
@@ -199,7 +199,7 @@ def test_refusals_name_the_cause_on_both_sides(host: Host, caplog: pytest.LogCap
 
         unknown = await refused(host.sender(), GroupId.of_number(9))
         assert unknown.cause is FailureCause.UNKNOWN_GROUP
-        assert "unknown group 9" in reasons(caplog)
+        assert "group 9 is not known here" in reasons(caplog)
 
         outside = await refused(host.sender(gpad=gpad("239.9.9.0/24")), VIDEO)
         assert outside.cause is FailureCause.POLICY_OUTSIDE_GPAD
@@ -263,6 +263,29 @@ def test_renewal_gives_old_and_new_and_a_restart_keeps_both(host: Host) -> None:
 
 async def leading(server: KeyServer) -> bool:
     return "leading" in [row["state"] for row in await server.groups_view({})]
+
+
+def test_a_reload_ends_the_phase_1_sas_of_credentials_that_hold_no_more(host: Host) -> None:
+    async def body(server: KeyServer) -> None:
+        sender, receiver = host.sender(), host.receiver()
+        for member in (sender, receiver):
+            await member.registered(VIDEO)
+            member.events.clear()
+        psk = host.file.parent / "sender.psk"
+        psk.write_bytes(b"a key of another device")
+        await server.reload()
+
+        async def closed() -> bool:
+            return any(isinstance(event, PhaseOneClosed) for event in sender.events)
+
+        await until(closed)
+        assert isinstance(await sender.register(VIDEO), RegistrationFailed)
+        await receiver.registered(VIDEO)
+        assert [type(event) for event in receiver.events] == [Registered], "on the SA that it has"
+        sender.close()
+        receiver.close()
+
+    host.run(body)
 
 
 def test_what_gckctl_shows_afterwards(host: Host) -> None:

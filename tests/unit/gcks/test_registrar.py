@@ -197,7 +197,7 @@ def test_strangers_and_unknown_groups_are_refused_with_the_cause_in_the_log(
         texts = [refused.text for refused in desk.trail.refusals]
         assert texts == [
             "not a member of group 1234; add the identity to the group's members, if it is to be one",
-            "unknown group 9; check the group's id here and on the member",
+            "group 9 is not known here; check the group's id here and on the member",
         ]
         warned = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert [record.facts["reason"] for record in warned] == texts  # type: ignore[attr-defined]

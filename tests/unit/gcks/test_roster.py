@@ -20,7 +20,7 @@ HEADER = "name,type,identity,address,psk,groups\n"
 
 def configured(folder: Path, listing: str, *, roles: dict[str, str] | None = None, more: str = "") -> Path:
     group = served_group(1234, "video", roles or {"sender": "sender"}, FLOW, transform="aes-cbc-128+hmac-sha2-256")
-    path = key_server_file(folder, 848, {"sender": ("192.0.2.10", "sesame")}, group)
+    path = key_server_file(folder, 848, {"sender": ("192.0.2.10", "sesame, and other words")}, group)
     (folder / "members.csv").write_text(HEADER + listing)
     (folder / "members.csv").chmod(0o600)
     path.write_text(path.read_text() + '[authorization]\nmembers_file = "members.csv"\n' + more)
@@ -56,8 +56,8 @@ relay1,fqdn,sender.example,192.0.2.8,key,1234:receiver
 relay2,fqdn,relay2.example,192.0.2.10,key,1234:receiver
 relay3,fqdn,relay3.example,,key,1234:receiver
 relay4,fqdn,relay4.example,,,1234:receiver
-relay5,fqdn,relay5.example,192.0.2.9,key,99:receiver
-relay6,fqdn,relay6.example,192.0.2.99,key,1234:king
+relay5,fqdn,relay5.example,192.0.2.9,key,1234:king
+relay6,fqdn,relay6.example,192.0.2.99,key,99:receiver
 """
     found = faults(configured(tmp_path, listing, roles={"nobody": "sender"}))
     assert found == [
@@ -66,8 +66,8 @@ relay6,fqdn,relay6.example,192.0.2.99,key,1234:king
         "members.csv line 4 address: 192.0.2.10 is used before",
         "members.csv line 5 psk needs address: Main Mode chooses the key by the member's address alone",
         "members.csv line 6 psk with address, or a certificate of the key server in [authentication]",
-        "members.csv line 7 groups: 99 is no group of the configuration",
-        "members.csv line 8 groups: GROUP:sender|receiver|both, with spaces between several, got '1234:king'",
+        "members.csv line 7 groups: GROUP:sender|receiver|both, with spaces between several",
+        "members.csv line 8 groups: 99 is no group of the configuration",
         "gckd.toml [groups[0].members[0]].name one of the members, or of the members file, got nobody",
     ]
 
@@ -86,3 +86,13 @@ def test_senders_of_the_file_count_for_counter_modes(tmp_path: Path) -> None:
     assert "aes-gcm-16-128 is a counter mode and 2 members or more may send" in found
     path.write_text(path.read_text().replace('name = "video"', 'name = "video"\nallow_shared_counter_mode = true'))
     assert "nonces of several senders may meet" in read(path).warnings[0]
+
+
+def test_members_with_short_keys_are_told_by_name_but_not_all_of_very_many(tmp_path: Path) -> None:
+    assert read(configured(tmp_path, "relay7,fqdn,relay7.example,192.0.2.7,0123456789abcdef,\n")).warnings == ()
+    lines = "".join(f"relay{n},fqdn,relay{n}.example,192.0.2.{n},open{n},\n" for n in range(20, 28))
+    (warning,) = read(configured(tmp_path, lines)).warnings
+    assert warning.startswith(
+        "members relay20, relay21, relay22, relay23, relay24 and 3 more: a pre-shared key of fewer"
+    )
+    assert "open2" not in warning

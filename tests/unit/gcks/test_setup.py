@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,13 +16,16 @@ import agent.config
 from agent.config.loader import ConfigErrors
 from agent.gcks.policy import IecPolicy, TekPolicy
 from agent.gcks.setup import CurrentCredentials, read
-from agent.gdoi.isakmp.phase1_state import SendCertificates
-from agent.gdoi.isakmp.policy import DEFAULT_SUITES
+from agent.gdoi.isakmp.credentials import StaticCredentials
+from agent.gdoi.isakmp.phase1_state import PhaseOneSA, SendCertificates
+from agent.gdoi.isakmp.policy import DEFAULT_SUITES, Method
 from agent.gsa.algorithms import Transform
-from agent.gsa.identity import GroupId
+from agent.gsa.identity import GroupId, Identity
 from agent.gsa.role import Role
 from agent.gsa.sa import SecurityProtocol
 from tests.unit.gcks.support import name
+from tests.unit.gdoi.isakmp.test_channel import channel
+from tests.unit.gdoi.pair import UTC_NOW, authority, private_key
 
 EXAMPLE = Path(agent.config.__file__).parent / "examples" / "gckd.toml"
 
@@ -89,12 +93,53 @@ def test_current_credentials_follow_the_latest_setup(example: Path) -> None:
     current = CurrentCredentials(held.credentials)
     assert current.pre_shared_key(IPAddress("192.0.2.10")) is not None
     secret(example.parent / "sender.psk", b"another")
-    current.held = read(example).credentials
+    current.adopt(read(example).credentials, datetime.now(UTC))
     key = current.pre_shared_key(IPAddress("192.0.2.10"))
     assert key is not None
     assert key.key.reveal() == b"another"
     assert current.certificate() is not None
     assert len(current.trust().anchors) == 1
+
+
+def test_an_sa_stands_while_its_member_would_prove_itself_as_it_did(example: Path) -> None:
+    held = read(example).credentials
+    sender = a_phase_one_sa(name("sender.example"))
+    assert not CurrentCredentials(held).adopt(read(example).credentials, UTC_NOW)(sender)
+    secret(example.parent / "sender.psk", b"another")
+    outdated = CurrentCredentials(held).adopt(read(example).credentials, UTC_NOW)
+    assert outdated(sender)
+    assert not outdated(a_phase_one_sa(name("receiver1.example")))
+    assert outdated(a_phase_one_sa(name("gone.example")))
+
+
+def test_an_sa_by_certificate_stands_while_the_certificate_is_trusted() -> None:
+    leaf = authority().issue(private_key("ecdsa-256", "gm"), "gm")
+    sa = a_phase_one_sa(name("gm.example"), leaf)
+    before = StaticCredentials(anchors=(authority().der,))
+    more = StaticCredentials(anchors=(authority().der, authority("another").der))
+    other = StaticCredentials(anchors=(authority("another").der,))
+    day = timedelta(days=1)
+    crl = x509.CertificateRevocationListBuilder(authority().certificate.subject, UTC_NOW - day, UTC_NOW + day)
+    empty = crl.sign(authority().key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    number = x509.load_der_x509_certificate(leaf).serial_number
+    revoked = x509.RevokedCertificateBuilder(number, UTC_NOW - day).build()
+    naming = crl.add_revoked_certificate(revoked).sign(authority().key, hashes.SHA256())
+    listing = naming.public_bytes(serialization.Encoding.DER)
+    for after, over in (
+        (before, False),
+        (more, False),
+        (other, True),
+        (replace(before, crls=(empty,)), False),
+        (replace(before, crls=(listing,)), True),
+        (StaticCredentials(), True),
+    ):
+        assert CurrentCredentials(before).adopt(after, UTC_NOW)(sa) is over
+    assert not CurrentCredentials(other).adopt(replace(other), UTC_NOW)(sa), "nothing changed"
+
+
+def a_phase_one_sa(identity: Identity, certificate: bytes | None = None) -> PhaseOneSA:
+    method = Method.PRE_SHARED_KEY if certificate is None else Method.ECDSA_256
+    return PhaseOneSA(identity, method, DEFAULT_SUITES[0], 100, channel(), certificate=certificate)
 
 
 def test_suites_are_taken_as_named(example: Path) -> None:

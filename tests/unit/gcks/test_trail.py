@@ -51,6 +51,16 @@ def test_what_repeats_is_remembered_once(tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
+def test_a_reason_is_cut_where_it_gets_long(tmp_path: Path) -> None:
+    async def body(trail: Trail, store: Store, work: list[Awaitable[None]]) -> None:
+        assert refuse(trail, "x" * 5000) == 0
+        await work.pop()
+        (row,) = await store.run(audit.entries, AuditQuery())
+        assert row.text == trail.refusals[0].text == "x" * 600 + "..."
+
+    run(tmp_path, body)
+
+
 def test_rows_lost_by_a_store_that_fails_are_told_and_later_ones_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

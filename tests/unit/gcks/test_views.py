@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
+import pytest
 from netaddr import IPAddress
 
+from agent.errors import LocalError
+from agent.gcks.certified import CertificateRule
 from agent.gcks.grants import Registration
 from agent.gcks.policy import IecPolicy
 from agent.gcks.schedule import Renewal
 from agent.gcks.tek import make_tek
 from agent.gcks.trail import Refused
-from agent.gcks.views import group_rows, instant, member_rows, refusal_rows
+from agent.gcks.views import audit_query, group_rows, instant, member_rows, refusal_rows
 from agent.gsa.identity import GroupId
 from agent.gsa.iec61850 import IecTransform
 from agent.gsa.oid import OidSelector
+from agent.gsa.role import Role
 from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 from agent.wire.endpoint import Endpoint
@@ -73,6 +78,7 @@ def test_a_group_without_a_tek_says_so() -> None:
     group = video_group()
     rows = group_rows({VIDEO: ((group.teks[0], ()),)}, {VIDEO: group}, [], now=0.0, utc=UTC)
     assert [row["state"] for row in rows] == ["none"]
+    assert not rows[0]["certified"]
 
 
 def test_members_are_registered_expired_never_or_removed() -> None:
@@ -86,6 +92,17 @@ def test_members_are_registered_expired_never_or_removed() -> None:
     assert states(registered(UTC - 10))["fqdn:sender.example"] == "expired"
     assert states(registered(UTC + 10, "stranger.example"))["fqdn:stranger.example"] == "removed"
     assert "fqdn:stranger.example" not in states(registered(UTC - 10, "stranger.example"))
+
+
+def test_a_member_let_in_by_its_certificate_is_registered_with_its_role() -> None:
+    rule = CertificateRule.parse(Role.RECEIVER, dns="*.example")
+    groups = {VIDEO: replace(video_group(), rules=(rule,))}
+    rows = member_rows(groups, {}, [registered(UTC + 10, "relay7.example")], utc=UTC)
+    assert [(row["identity"], row["state"], row["role"]) for row in rows[2:]] == [
+        ("fqdn:relay7.example", "registered", "sender")
+    ]
+    lines = {VIDEO: ((groups[VIDEO].teks[0], ()),)}
+    assert [row["certified"] for row in group_rows(lines, groups, [], now=0.0, utc=UTC)] == [True]
 
 
 def test_a_member_of_a_removed_group_is_still_told() -> None:
@@ -111,6 +128,13 @@ def test_every_row_has_every_key() -> None:
     seen, never = member_rows({VIDEO: group}, {}, [registered(UTC + 10)], utc=UTC)
     assert (seen["state"], never["state"]) == ("registered", "never")
     assert seen.keys() == never.keys()
+
+
+def test_an_instant_that_is_none_is_told_with_what_one_looks_like() -> None:
+    with pytest.raises(LocalError, match=r"since: an instant as in .*, got 'yesterday'") as caught:
+        audit_query({"since": "yesterday"}, {})
+    assert caught.value.exit_status == os.EX_USAGE
+    assert audit_query({"since": "2026-03-01"}, {}).since_utc == UTC
 
 
 def test_refusals_are_newest_first() -> None:

@@ -44,6 +44,8 @@ def test_every_type_goes_both_ways(text: str, body: str) -> None:
         ("0b000350 00000001", "not zero"),
         ("0b000000 000001", "4 to 255 octets, not 3"),
         ("0b000000" + "00" * 256, "4 to 255 octets, not 256"),
+        ("02000000" + "61" * 1025, "1025 octets, more than 1024"),
+        ("0c000000" + "01" * 1025, "1025 octets, more than 1024"),
         ("00000000 00000001", r"ID type unknown\(0\)"),
         ("0e000000 00000001", r"ID type unknown\(14\)"),
         ("01000000 ef0101", "4 octets, not 3"),

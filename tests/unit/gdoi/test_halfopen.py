@@ -110,3 +110,48 @@ def test_refusals_are_counted_for_each_message_and_forgotten_in_time() -> None:
     for number in range(256):
         refusals.count(number.to_bytes(4))
     assert refusals.count(b"a") == 0
+
+
+@pytest.mark.requirement("GDOI-7.2.5-02")
+def test_a_full_table_is_not_walked_through_for_each_datagram() -> None:
+    """A flood of forged addresses asks who gives way with every datagram."""
+    looks = 0
+
+    class Mode(SimpleNamespace):
+        @property
+        def proven(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return False
+
+    table = HalfOpenTable(limit=500, limit_per_address=4)
+    for number in range(500):
+        one = entry(number, f"192.0.{number >> 8}.{number & 255}")
+        one.mode = Mode(cookies=one.mode.cookies)  # type: ignore[assignment]  # a stand-in, as in entry()
+        table.add(one)
+    looks = 0
+    assert table.giving_way(IPAddress("198.51.100.1")) is table.oldest()
+    assert looks < 10
+
+
+def test_who_proved_itself_meanwhile_gives_way_no_more() -> None:
+    table = HalfOpenTable(limit=4, limit_per_address=4)
+    greedy = [entry(number, "192.0.2.3", proven=False) for number in range(1, 4)]
+    modest = entry(9, "192.0.2.4", proven=False)
+    for each in (*greedy, modest):
+        table.add(each)
+    for each in greedy[:2]:
+        assert table.giving_way(IPAddress("192.0.2.9")) is each
+        table.proved(each)
+        table.proved(each)
+    rest = [greedy[2], modest]
+    while rest:
+        equals = table.giving_way(IPAddress("192.0.2.9"))
+        assert equals in rest
+        rest.remove(equals)
+        table.proved(equals)
+    with pytest.raises(Unexpected, match="4 Phase 1 exchanges are"):
+        table.giving_way(IPAddress("192.0.2.9"))
+    for each in (*greedy, modest):
+        table.remove(each)
+    assert table.giving_way(IPAddress("192.0.2.9")) is None

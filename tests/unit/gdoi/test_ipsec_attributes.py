@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import Malformed
+from agent.gdoi.attribute_values import MAX_LIFETIME
 from agent.gdoi.constants import IpsecAttribute
-from agent.gdoi.ipsec_attributes import MAX_LIFETIME, IpsecAttributes, lifetime
+from agent.gdoi.ipsec_attributes import IpsecAttributes, lifetime
 from agent.gdoi.isakmp.attributes import Attribute, basic, variable
 from agent.gdoi.isakmp.constants import LifeType
 from agent.gdoi.tolerances import Tolerances

@@ -89,7 +89,7 @@ def first_message(seed: str) -> bytes:
     return other.member.outgoing()[0].payload
 
 
-@pytest.mark.requirement("GDOI-3.4-01", "GDOI-3.1-04", "GDOI-3.4-02")
+@pytest.mark.requirement("GDOI-3.1-04")
 def test_the_shell_is_asked_by_identity_and_group_and_told_the_end() -> None:
     one = registered(pair())
     asked, proven, done = (
@@ -413,6 +413,7 @@ def test_an_sa_ends_at_the_servers_lifetime() -> None:
     [
         (replace(SETTINGS, established=2), "longest unused of too many"),
         (replace(SETTINGS, established_per_address=2), "one of too many from its address"),
+        (replace(SETTINGS, established_per_identity=2), "one of too many of its identity"),
     ],
 )
 def test_established_sas_are_limited(limits: KeyServerSettings, reason: str) -> None:

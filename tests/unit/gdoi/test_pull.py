@@ -318,7 +318,7 @@ class TestPeerOfRfc3547:
         server = PullResponder(message_id=MESSAGE_ID, prf=prf, nonce=NR, tolerances=self.OLD)
         server.receive(HASH, sealed(b"", [Nonce(NI), ID]), 0.0)
         server.offer(OFFER, 0.0)
-        with pytest.raises(Unexpected, match="HASH, KE, CERT, .* is no message"):
+        with pytest.raises(Unexpected, match=r"HASH, KE, CERT, .* is no message"):
             server.receive(HASH, sealed(NI + NR, [KeyExchange(b"g^x"), *self.PROOF]), 0.0)
         assert server.failed
 

@@ -144,7 +144,7 @@ def test_group_description_is_ignored() -> None:
     assert tek_of(sat(TUNNEL, basic(3, 14), GCM_KEY)) == tek_of(sat(TUNNEL, GCM_KEY))
 
 
-@pytest.mark.requirement("GDOI-5.5.1-02", "P1-2407-4.5-04")
+@pytest.mark.requirement("GDOI-5.5.1-02")
 def test_what_is_never_sent() -> None:
     for transform in TRANSFORMS:
         sent = sat_of(data_sa(transform), 0.0).policy

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from netaddr import IPAddress
 
 from agent.errors import Malformed
 from agent.gdoi import iec61850, tek
@@ -24,27 +23,15 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.iec61850 import Iec61850SA, IecTransform
 from agent.gsa.oid import OidSelector
 from agent.gsa.rekey import LkhKey
-from agent.gsa.sa import DataSA, GroupSA, Mode, RekeySA, SecurityProtocol, Spi
+from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
+from tests.unit.gsa.support import rekey_sa
 
 GROUP = GroupId.of_number(7)
 GCKS = Identity.parse(IdentityKind.FQDN, "gcks.example")
-REKEY = RekeySA(
-    spi=bytes(range(16)),
-    source=IPAddress("192.0.2.1"),
-    destination=IPAddress("239.1.1.1"),
-    source_port=848,
-    destination_port=848,
-    key_algorithm="aes-cbc-128",
-    key=Secret(b"k" * 16),
-    iv=b"v" * 16,
-    signature_algorithm="ecdsa-256",
-    signature_hash=None,
-    verify_key=ec.derive_private_key(7, ec.SECP256R1())
-    .public_key()
-    .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-    sequence=5,
-    expires=86400.0,
+VERIFY_KEY = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+REKEY = rekey_sa(
+    verify_key=VERIFY_KEY.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), sequence=5, expires=86400.0
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ from agent.gdoi.events import (
 from agent.gdoi.failures import FailureCause
 from agent.gdoi.isakmp.constants import ExchangeType
 from agent.gdoi.isakmp.header import Header
-from agent.gdoi.isakmp.natt import KEEPALIVE, MARKER, Nat
+from agent.gdoi.isakmp.natt import KEEPALIVE, MARKER, Nat, Path
+from agent.gdoi.isakmp.vendor import Capability
 from agent.gdoi.member import MemberEngine
 from agent.gdoi.settings import Keeping, KeyServerSettings
+from agent.gdoi.traversal import Traversal
 from agent.secret import Secret
 from agent.wire.endpoint import Datagram, Endpoint
 from tests.unit.gdoi.pair import (
@@ -222,3 +225,45 @@ def test_a_kept_sa_is_renewed_at_4500() -> None:
     one = registered(behind_nat(keeping=Keeping.KEEP, lifetime_s=100), until=150.0)
     assert [event.peer for event in one.member_saw(PhaseOneEstablished)] == [GCKS_NATT] * 2
     assert one.session.path.marked
+
+
+THIEF = Endpoint(IPAddress("198.51.100.66"), 4500)
+
+
+def overtaken_at_message_5(one: Pair) -> Pair:
+    """Somebody on the path has a copy of message 5 arrive first, from his own address."""
+    before = one.fate
+    to_key_server = iter(range(1000))
+
+    def fate(datagram: Datagram) -> Any:
+        if datagram.to.address == GCKS.address and next(to_key_server) == 2:
+            marked = datagram.payload if datagram.to == GCKS_NATT else MARKER + datagram.payload
+            one.key_server.receive(marked, THIEF, GCKS_NATT, one.now)
+        return before(datagram)
+
+    one.fate = fate
+    return one
+
+
+def test_a_copy_of_message_5_does_not_take_the_place_of_a_member_on_no_nat() -> None:
+    one = registered(overtaken_at_message_5(pair(limits=SERVER, **NATT)), until=30.0)
+    assert len(one.member_saw(Registered)) == 1
+    assert [event.peer for event in one.key_server_saw(PhaseOneEstablished)] == [GM]
+
+
+def test_a_copy_of_message_5_costs_a_member_behind_a_nat_no_registration() -> None:
+    one = registered(overtaken_at_message_5(behind_nat()), until=30.0)
+    assert len(one.member_saw(Registered)) == 1
+    (moved,) = one.key_server_saw(PeerMoved)
+    assert (moved.before, moved.peer.address) == (THIEF, OUTSIDE.address)
+
+
+def test_a_member_whose_key_server_is_behind_a_nat_may_change_its_port_alone() -> None:
+    entry = Traversal(Path(GM, GCKS), discover=True)
+    entry.nat = Nat(ours=True, theirs=False)
+    exchange: Any = SimpleNamespace(capabilities=frozenset(Capability), EXCHANGE=ExchangeType.IDENTITY_PROTECTION)
+    assert entry.may_move(exchange, Path(GM_NATT, GCKS_NATT, marked=True))
+    assert not entry.may_move(exchange, Path(GM_NATT, GCKS_NATT))
+    assert not entry.may_move(exchange, Path(THIEF, GCKS_NATT, marked=True))
+    entry.nat = None
+    assert not entry.may_move(exchange, Path(GM_NATT, GCKS_NATT, marked=True))

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import pytest
-from netaddr import IPAddress
 
 from agent.gsa.address_range import AddressRange
 from agent.gsa.algorithms import Transform
@@ -21,8 +20,9 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.iec61850 import IEC_TRANSFORMS, Iec61850SA, IecTransform
 from agent.gsa.oid import OidSelector
 from agent.gsa.pad import PadId
-from agent.gsa.sa import DataSA, GroupSA, Mode, RekeySA, SecurityProtocol, Spi
+from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
+from tests.unit.gsa.support import rekey_sa
 
 GROUP = GroupId.of_number(1234)
 KS1 = Identity.parse(IdentityKind.FQDN, "ks1.example")
@@ -205,20 +205,7 @@ def test_iec_61850_must_be_authentic_and_within_the_lifetimes() -> None:
     assert lax.refusals(with_iec(GOOSE, bare)) == ()
 
 
-REKEY = RekeySA(
-    spi=bytes(range(16)),
-    source=IPAddress("192.0.2.1"),
-    destination=IPAddress("239.1.1.1"),
-    source_port=848,
-    destination_port=848,
-    key_algorithm="aes-cbc-128",
-    key=Secret(bytes(16)),
-    iv=bytes(16),
-    signature_algorithm="rsa",
-    signature_hash="sha2-256",
-    verify_key=b"",
-    expires=87400.0,
-)
+REKEY = rekey_sa(signature_algorithm="rsa", signature_hash="sha2-256", expires=87400.0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from netaddr import IPAddress, IPNetwork
 from agent.gsa.algorithms import CIPHERS, TRANSFORMS, Transform
 from agent.gsa.databases import OWN_PRIORITIES, OWN_REQIDS, Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.flow import Flow
-from agent.gsa.gspd import Desired, GroupPolicy, Gspd, always_passes
+from agent.gsa.gspd import Desired, GroupPolicy, Gspd
 from agent.gsa.identity import GroupId, GroupIdKind, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
@@ -359,7 +359,6 @@ class TestSeveralFlowsOfOneSa:
         assert result.refusals == ()
         assert [found.destination for found in result.databases.sad] == [IPAddress("239.1.1.1"), IPAddress("239.1.1.2")]
 
-    @pytest.mark.requirement("GDOI-3.5-01")
     def test_in_counter_mode_the_member_sends_to_one_of_them_only(self) -> None:
         """Each entry of the SAD counts its IVs from the start."""
         sas = [data_sa(flow, transform=GCM) for flow in (SINGLE, self.ELSEWHERE)]
@@ -453,22 +452,6 @@ def test_what_is_no_group_policy() -> None:
         policy(Flow.parse("0.0.0.0/0"))
     with pytest.raises(ValueError, match="udp port 848 is control traffic, which always passes in clear"):
         policy(Flow.parse("239.1.1.1", "10.9.0.1", protocol=17, port=848))
-
-
-@pytest.mark.parametrize(
-    ("flow", "passes"),
-    [
-        (Flow.parse("239.1.1.1"), False),
-        (Flow.parse("239.1.1.1", protocol=17), False),
-        (Flow.parse("239.1.1.1", protocol=6, port=848), False),
-        (Flow.parse("239.1.1.1", protocol=17, port=4500), True),
-        (Flow.parse("239.1.1.1", "10.9.0.1", protocol=2), True),
-        (Flow.parse("ff3e::8000:1", protocol=2), False),
-        (Flow.parse("ff3e::8000:1", protocol=58), False),
-    ],
-)
-def test_control_traffic_is_nothing_that_a_group_can_protect(flow: Flow, passes: bool) -> None:
-    assert always_passes(flow) is passes
 
 
 @pytest.mark.requirement("GDOI-5.5.2-02")

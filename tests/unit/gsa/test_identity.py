@@ -45,6 +45,10 @@ def test_a_dn_is_the_der_of_its_name() -> None:
         (IdentityKind.IPV4, "ks", "no address"),
         (IdentityKind.FQDN, "", "not empty"),
         (IdentityKind.FQDN, "a\nb", "printable"),
+        # What the library refuses without a word, or writes and then does not read.
+        (IdentityKind.DN, "\0", "no distinguished name"),
+        (IdentityKind.DN, "CN=ks,C=E\5", "no distinguished name"),
+        (IdentityKind.DN, "CN=ks,C=Ö1", "no distinguished name"),
     ],
 )
 def test_what_is_no_identity(kind: IdentityKind, text: str, why: str) -> None:

@@ -65,6 +65,21 @@ def test_octets_that_are_no_name_match_none() -> None:
     assert not PadId.parse(DN, "*,O=Lab").matches(Identity(DN, b"\x30\x03\x31\x02"))
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param("300d310b3009060355040603024445", id="a country that is a BIT STRING"),
+        pytest.param("300b3109300706035504060c00", id="a country of no letters"),
+        pytest.param("300c310a30080603550406040144", id="a country that is an OCTET STRING"),
+        pytest.param("3051314f304d06035504030c46" + "78" * 70, id="a common name of 70 letters"),
+    ],
+)
+def test_a_name_that_the_library_does_not_like_matches_none_and_raises_nothing(octets: str) -> None:
+    """A GCKS with a pre-shared key may assert any octets; warnings are errors in these tests."""
+    for pattern in ("CN=ks", "*,O=Lab"):
+        assert not PadId.parse(DN, pattern).matches(Identity(DN, bytes.fromhex(octets)))
+
+
 def test_the_id_of_one_identity() -> None:
     for kind, text in ((FQDN, "ks.example"), (IPV6, "fd00::1"), (DN, "CN=ks"), (KEY_ID, "0x00ff")):
         identity = asserted(kind, text)

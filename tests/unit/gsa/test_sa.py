@@ -7,8 +7,9 @@ from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.rekey import LkhKey
-from agent.gsa.sa import DataSA, GroupSA, Mode, RekeySA, SecurityProtocol, Spi
+from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
+from tests.unit.gsa.support import rekey_sa
 
 GCM = Transform.parse("aes-gcm-16-128")
 CBC = Transform.parse("aes-cbc-128+hmac-sha2-256")
@@ -48,19 +49,7 @@ def test_ah_has_no_cipher_and_esp_has_one() -> None:
         replace(data_sa(), transform=Transform.parse("hmac-sha2-256"))
 
 
-REKEY = RekeySA(
-    spi=bytes(range(16)),
-    source=IPAddress("192.0.2.1"),
-    destination=IPAddress("239.1.1.1"),
-    source_port=848,
-    destination_port=848,
-    key_algorithm="aes-cbc-128",
-    key=Secret(b"k" * 16),
-    iv=b"v" * 16,
-    signature_algorithm="ecdsa-256",
-    signature_hash=None,
-    verify_key=b"",
-)
+REKEY = rekey_sa()
 
 
 @pytest.mark.parametrize(

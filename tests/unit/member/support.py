@@ -103,7 +103,7 @@ class FakeDataPath:
 def configuration(folder: Path, *, port: int = 848, groups: str | None = None, extra: str = "") -> Path:
     """A gmd.toml with one key server on the loopback address and, unless told otherwise, one group."""
     psk = folder / "ks1.psk"
-    psk.write_text("open sesame\n")
+    psk.write_text("open sesame, and stay open\n")
     psk.chmod(0o600)
     path = folder / "gmd.toml"
     path.write_text(

@@ -38,12 +38,12 @@ def start(path: Path, *options: str) -> tuple[int, str]:
 
 def test_a_wrong_file_ends_the_start_with_all_its_faults(tmp_path: Path) -> None:
     path = configuration(tmp_path)
-    path.write_text(path.read_text().replace("retry_first_s = 1", "retry_first_s = 0\nretri = 1"))
+    path.write_text(path.read_text().replace("retry_first_s = 1", "retry_first_s = 0\nxyz = 1"))
     status, said = start(path)
     assert status == os.EX_CONFIG
     first, second = said.splitlines()
     assert first == f"{path}: [gmd].retry_first_s: a number of at least 1, got 0"
-    assert second.startswith(f"{path}: [gmd].retri: unknown key; allowed: control_socket, control_group, port,")
+    assert second.startswith(f"{path}: [gmd].xyz: unknown key; allowed: control_socket, control_group, port,")
 
 
 def test_a_missing_file_is_no_input(tmp_path: Path) -> None:

@@ -453,6 +453,24 @@ def test_subscribers_are_told_what_happens_and_keys_are_for_their_owners(
     live(World(tmp_path), body)
 
 
+def test_who_may_have_keys_is_asked_anew_when_a_reload_changes_it(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        with_keys, without = (follow(tmp_path / "gmd.sock", "events", {"keys": keys}) for keys in (True, False))
+        for events in (with_keys, without):
+            await asyncio.to_thread(next, events)
+        text = world.path.read_text()
+        world.path.write_text(text.replace("[gmd]", '[gmd]\nkeys_group = "root"', 1))
+        await world.gmd.reload()
+        # A connection that has ended says so to whoever reads on.
+        await asyncio.wait_for(asyncio.to_thread(lambda: list(with_keys)), 5.0)
+        without.close()  # type: ignore[attr-defined]  # a generator, which ends its connection
+        world.path.write_text(text.replace("[gmd]", '[gmd]\ncontrol_group = "root"', 1))
+        with pytest.raises(LocalError, match="control_group changes with a restart only"):
+            await world.gmd.reload()
+
+    live(World(tmp_path), body)
+
+
 @pytest.mark.requirement("MSA-4.1.3.5-04")
 def test_each_refusal_of_the_gpad_has_a_line_with_the_entry_it_broke(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

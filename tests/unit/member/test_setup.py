@@ -66,7 +66,7 @@ def test_a_pre_shared_key_goes_with_the_key_servers_address(tmp_path: Path) -> N
     server = prepare(configuration(tmp_path)).servers["ks1"]
     key = server.credentials.pre_shared_key(IPAddress("127.0.0.1"))
     assert key is not None
-    assert key.key.reveal() == b"open sesame"
+    assert key.key.reveal() == b"open sesame, and stay open"
     assert server.credentials.pre_shared_key(IPAddress("127.0.0.2")) is None
     assert "sesame" not in repr(server)
 
@@ -293,3 +293,23 @@ def test_weak_suites_and_transforms_are_told(tmp_path: Path) -> None:
         pytest.skip(f"this host has no 3DES: {errors.lines[0]}")
     assert warnings[0].startswith("[key_servers[0]]: phase1 suite 3des-cbc/sha1/modp-1024 is weak: ")
     assert warnings[1] == "[key_servers[0]]: weak, for old peers only: 3des-cbc+hmac-sha1"
+
+
+def test_a_short_pre_shared_key_is_told(tmp_path: Path) -> None:
+    path = configuration(tmp_path)
+    assert prepare(path).warnings == ()
+    (tmp_path / "ks1.psk").write_text("sesame\n")
+    (warning,) = prepare(path).warnings
+    assert warning.startswith("[key_servers[0]].psk_file: a pre-shared key of fewer than 16 octets can be guessed")
+    assert "sesame" not in warning
+
+
+def test_traffic_beyond_the_flows_of_its_key_server_is_told(tmp_path: Path) -> None:
+    path = configuration(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("psk_file", 'flows = [{ destination = "239.1.0.0/16" }]\npsk_file', 1))
+    assert prepare(path).warnings == ()
+    path.write_text(text.replace("psk_file", 'flows = [{ destination = "239.2.0.0/16" }]\npsk_file', 1))
+    (warning,) = prepare(path).warnings
+    assert warning.startswith("[groups[0].traffic[0]]: ")
+    assert "within none of the flows of key server ks1" in warning

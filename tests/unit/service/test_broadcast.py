@@ -72,3 +72,17 @@ def test_who_closed_is_told_nothing_more() -> None:
         upcoming.cancel()
 
     asyncio.run(body())
+
+
+def test_subscriptions_with_keys_end_when_it_changes_who_may_have_them() -> None:
+    async def body() -> None:
+        source = Broadcast()
+        owner, public = source.subscribe(private=True), source.subscribe()
+        source.publish({"event": "sa"}, lambda: {"event": "sa", "key": "0x00"})
+        source.end_private()
+        source.publish({"event": "later"})
+        assert [event async for event in owner] == [], "what waited is not handed out either"
+        assert await taken(public, 2) == [{"event": "sa"}, {"event": "later"}]
+        owner.close()
+
+    asyncio.run(body())

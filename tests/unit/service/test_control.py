@@ -187,6 +187,34 @@ def test_a_daemon_that_hangs_up_or_hangs_is_told(path: Path) -> None:
         assert caught.value.exit_status == os.EX_TEMPFAIL
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"5\n", "gave no answer"),
+        (b"[[1]]\n", "gave no answer"),
+        (b"[" * 100_000, "gave no answer"),
+        (b'{"version": 1}\n', "another version"),
+        (b'{"version": 1, "event": 1}\n', "another version"),
+    ],
+)
+def test_what_is_no_daemon_of_ours_is_told(path: Path, line: bytes, says: str) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def answer() -> None:
+            client, _ = other.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(line)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(LocalError, match=says):
+            ask(path, "status")
+        answering.join()
+
+
 def test_an_idle_client_does_not_hold_the_stop(path: Path) -> None:
     idle = socket.socket(socket.AF_UNIX)
 

@@ -179,3 +179,24 @@ def test_any_octets_behind_the_header_are_taken_or_refused(junk: bytes, next_pay
     except PeerError:
         return
     assert held.octets <= len(junk)
+
+
+def test_one_exchange_has_so_many_messages_whatever_addresses_they_come_from() -> None:
+    """Who knows the cookies of a peer behind a NAT may forge any address: nobody else loses room to that."""
+    held = Reassembler()
+    first, *rest = split(message(500, bytes(range(2, 18))), 200)
+    feed(held, first)
+    start = split(message(500), 200)[0]
+    for number in range(3000):
+        feed(held, start, Endpoint(IPAddress(0xC6120000 + number), 4500))
+    assert held.octets == 9 * (200 - 36)
+    assert [feed(held, piece) for piece in rest][-1] == message(500, bytes(range(2, 18)))
+    assert held.octets == 8 * (200 - 36)
+
+
+def test_all_exchanges_together_have_so_many_messages() -> None:
+    held = Reassembler()
+    for number in range(1500):
+        cookies = bytes(range(8)) + number.to_bytes(8)
+        feed(held, split(message(100, cookies), 100)[0], Endpoint(IPAddress(0xC6120000 + number), 848))
+    assert held.octets == 1024 * (100 - 36)

@@ -22,6 +22,12 @@ def test_build_and_parse() -> None:
     assert Header.parse(protected.build() + bytes(4)) == protected
 
 
+def test_both_cookies_are_its_name() -> None:
+    cookies = b"initiate" + b"responds"
+    header = Header.of(cookies, 1, 2, HeaderFlags.NONE, 0, 28)
+    assert (header.initiator_cookie, header.responder_cookie, header.cookies) == (b"initiate", b"responds", cookies)
+
+
 @pytest.mark.requirement("P1-2408-5.1-01", "P1-2408-5.2-01", "P1-2408-3.1-02", "P1-2408-3.1-03")
 @pytest.mark.parametrize(
     ("offset", "value", "notify", "text"),

@@ -48,6 +48,8 @@ def test_identities_go_there_and_back_with_zero_protocol_and_port(kind: Identity
         Identification(5, 0, 0, bytes(15)),
         Identification(2, 0, 0, b"g\xc3\xbcnther"),
         Identification(3, 0, 0, b"a\0b"),
+        Identification(11, 0, 0, bytes(1025)),
+        Identification(2, 0, 0, b"g" * 1025),
     ],
 )
 def test_identities_of_no_use(payload: Identification) -> None:

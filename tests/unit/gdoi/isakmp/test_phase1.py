@@ -418,7 +418,7 @@ def test_headers_that_are_not_main_mode(change: dict[str, int], notify: int) -> 
     assert caught.value.notify == notify
 
 
-@pytest.mark.requirement("P1-2409-5-04", "P1-2409-5-06")
+@pytest.mark.requirement("P1-2409-5-04")
 def test_payloads_out_of_place() -> None:
     first = mode(initiator=True).start()
     with pytest.raises(Malformed, match="not the first payload"):

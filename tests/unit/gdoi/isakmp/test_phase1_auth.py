@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -168,6 +169,19 @@ def test_a_peer_whose_certificate_is_known_here_need_not_send_it() -> None:
     run(initiator, responder)
     assert responder.established is not None
     assert responder.established.certificate == mine.own_certificate.chain[0]
+
+
+def test_of_many_known_certificates_those_alone_are_verified_that_hold_the_identity() -> None:
+    names = [[x509.DNSName(f"gm{number}.example")] for number in range(20)]
+    known = tuple(authority().issue(KEY, "a member", each) for each in names)
+    theirs = replace(certified("rsa", "gcks.example", "gcks"), known=known)
+    initiator, responder = ends(certified("rsa", "gm.example"), theirs, SendCertificates.NEVER)
+    fifth = run(initiator, responder, 5)[-1]
+    with (
+        mock.patch.object(TrustStore, "verify", side_effect=AssertionError("verified")),
+        pytest.raises(NotAuthenticated, match="none that is known here"),
+    ):
+        feed(responder, fifth)
 
 
 @pytest.mark.parametrize(

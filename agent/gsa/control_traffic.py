@@ -1,0 +1,38 @@
+"""Control traffic of multicast and of GDOI, which passes in clear whatever a group protects (RFC 4301 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netaddr import IPNetwork
+
+from agent.gsa.flow import ANY_SOURCE, Flow
+
+__all__ = ["always_passes", "control_within"]
+
+_UDP, _IGMP, _ICMPV6 = 17, 2, 58
+_GDOI_PORTS: Final = (848, 4500)
+_MLD_TYPES: Final = (130, 131, 132)
+"""Query, MLDv1 report and done: those that go to the group itself (RFC 2710 3.1)."""
+_LINK_LOCAL_TYPES: Final = (133, 134, 135, 136, 137, 143)
+"""ND (RFC 4861 4) and the MLDv2 report (RFC 3810 5.2): sent in link-local scope only."""
+_LINK_LOCAL_SCOPE: Final = IPNetwork("ff02::/16")
+
+
+def control_within(flow: Flow) -> Iterator[Flow]:
+    """Control traffic within a flow, which passes in clear: membership reports go to the group itself."""
+    source, destination = ANY_SOURCE[flow.family], flow.destination
+    every = [Flow(source, destination, _UDP, destination_port=port) for port in _GDOI_PORTS]
+    if flow.family == 4:
+        every.append(Flow(source, destination, _IGMP))
+    else:
+        link_local = destination in _LINK_LOCAL_SCOPE or _LINK_LOCAL_SCOPE in destination
+        types = _MLD_TYPES + (_LINK_LOCAL_TYPES if link_local else ())
+        every.extend(Flow(source, destination, _ICMPV6, icmp_type=icmp_type) for icmp_type in types)
+    return (control for control in every if control.overlaps(flow))
+
+
+def always_passes(flow: Flow) -> bool:
+    """Whether each packet of a flow is control traffic (GDOI, IGMP, MLD, ND), so that no group can protect it."""
+    return any(control.covers(flow) for control in control_within(flow))
