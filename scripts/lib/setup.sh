@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sets up what the entries in scripts/ need, on Debian 12 or later: sourced by them, silent when nothing is to be done.
 #
-#   source lib/setup.sh [python|kernels]
+#   source lib/setup.sh [python|kernels|peers]
 #
 # Debian packages are installed only where missing, the Python environment only where pyproject.toml, the constraints
 # or the interpreter changed. Afterwards `$tree` is the checkout and `$python` its interpreter.
@@ -32,6 +32,14 @@ kernel_needs=(
   "linux-libc-dev test -f /usr/include/linux/xfrm.h"
   "user-mode-linux test -x /usr/bin/linux.uml"
 )
+# Other makers' programs, without which their tests are skipped.
+peer_needs=(
+  "strongswan-charon test -x /usr/lib/ipsec/charon"
+  "strongswan-swanctl command -v swanctl"
+  "libcharon-extra-plugins test -f /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so"
+  "libstrongswan-standard-plugins test -d /usr/share/doc/libstrongswan-standard-plugins"
+  "tshark command -v tshark"
+)
 
 install_packages() { # package-and-test...
   local need missing=() log
@@ -49,6 +57,20 @@ install_packages() { # package-and-test...
     fail "apt-get could not install: ${missing[*]}"
   fi
   rm -f "$log"
+}
+
+install_peers() {
+  # Debian starts a service as it installs it, and at each boot: strongSwan's would take this host's IKE ports.
+  local policy=/usr/sbin/policy-rc.d
+  if [ -x /usr/lib/ipsec/starter ] || [ -e $policy ] || [ "$(id -u)" -ne 0 ]; then
+    (install_packages "${peer_needs[@]}") || step "tests with other makers' programs will be skipped"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  (install_packages "${peer_needs[@]}") || step "tests with other makers' programs will be skipped"
+  rm -f $policy
+  systemctl disable strongswan-starter >/dev/null 2>&1 || true
 }
 
 install_python() {
@@ -71,6 +93,10 @@ install_python() {
 case ${1:-kernels} in
   python) install_packages "${python_needs[@]}" ;;
   kernels) install_packages "${python_needs[@]}" "${kernel_needs[@]}" ;;
+  peers)
+    install_packages "${python_needs[@]}" "${kernel_needs[@]}"
+    install_peers
+    ;;
 esac
 install_python
 cd "$tree"

@@ -28,7 +28,14 @@ from scripts.lib.kernels import KERNELS, TREE, KernelUnavailable, obtain
 __all__ = ["Counts", "Part", "Running", "main", "parts_for"]
 
 AT_ONCE = 2
-LAB_SCENARIOS = {"first-light": "test_first_light.py", "renewal": "test_renewal.py"}
+LAB_SCENARIOS = {
+    "first-light": "test_first_light.py",
+    "renewal": "test_renewal.py",
+    "failover": "test_failover.py",
+}
+"""Scenarios that run on each kernel, with their tests."""
+NATIVE_SCENARIOS = {"many-members": "test_many_members.py"}
+"""Scenarios that need nothing of a kernel, so that the machine's own will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the run. `tests`: it is a pytest run, which leaves JUnit XML to count; else it counts as one."""
+    """One process of the run. `tests`: it is a pytest run, which leaves JUnit XML to count; else it counts as one.
+
+    `says_skips`: why tests of it were skipped is printed; it wants what not every machine can have.
+    """
 
     name: str
     argv: tuple[str, ...]
     tests: bool = False
     timeout_s: float = 1200
+    says_skips: bool = False
 
 
 @dataclass(slots=True)
@@ -133,7 +144,7 @@ def parts_for(kernels: Sequence[str], *, quick: bool) -> list[Part]:
     python = sys.executable
     pytest = (python, "-m", "pytest", "-q", "--tb=short")
     host = [
-        Part("unit and vector tests", (*pytest, "tests/unit", "tests/vectors"), tests=True),
+        Part("unit and vector tests", (*pytest, "tests/unit", "tests/vectors", "tests/fuzz"), tests=True),
         Part("property tests", (*pytest, "tests/property"), tests=True),
         Part("mypy --strict", (python, "-m", "mypy")),
         Part("ruff check", (python, "-m", "ruff", "check", ".")),
@@ -157,13 +168,18 @@ def parts_for(kernels: Sequence[str], *, quick: bool) -> list[Part]:
         for name in kernels
         for scenario, test in LAB_SCENARIOS.items()
     ]
+    labs += [
+        Part(scenario, (*pytest, "--lab-kernel=native", f"tests/lab/{test}"), tests=True)
+        for scenario, test in NATIVE_SCENARIOS.items()
+    ]
     command = Part("lab", (*pytest, "tests/lab/test_command.py", "tests/lab/test_hosts.py"), tests=True)
     own_kernel = Part(
         "kernel tests on this machine",
         ("unshare", "--net", *pytest, "-m", "needs_xfrm and not needs_esp", "tests/kernel"),
         tests=True,
     )
-    return [*on_kernels, *labs, command, own_kernel, *host]
+    interop = Part("other makers' programs", (*pytest, "tests/interop"), tests=True, says_skips=True)
+    return [*on_kernels, *labs, command, own_kernel, interop, *host]
 
 
 @contextlib.contextmanager
@@ -204,6 +220,10 @@ def _report(one: Running, counts: Counts) -> None:
     word = "FAILED" if counts.failed else "ok"
     detail = f" ({counts})" if one.part.tests else ""
     click.echo(f"{one.part.name:<32} {word:<6} {time.monotonic() - one.began:6.1f} s{detail}")
+    if counts.skipped and one.part.says_skips:
+        click.echo(
+            "".join(f"    {line}\n" for line in one.output().splitlines() if line.startswith("SKIPPED")), nl=False
+        )
     if counts.failed:
         again = re.sub(r"--junitxml=\S+ ?", "", shlex.join(one.part.argv))
         click.echo(f"{one.output().rstrip()}\n--- again with: {again}\n")
