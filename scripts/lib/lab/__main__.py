@@ -44,7 +44,7 @@ def run_scenario(name: str, kernel: str | None, json_file: Path | None, report: 
     if refusal := require_root():
         _give_up(refusal, os.EX_NOPERM)
     if kernel is None:
-        kernel, why = choose_kernel()
+        kernel, why = choose_kernel(SCENARIOS[name])
         console.print(f"kernel: {kernel} ({why})", highlight=False)
     try:
         if kernel != NATIVE:

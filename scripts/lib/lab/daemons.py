@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,16 @@ from scripts.lib.lab.app import Group
 from scripts.lib.lab.hosts import Host, LabError, Process, wait_until
 from scripts.lib.lab.toml import Table, document
 
-__all__ = ["KeyServer", "Member", "Membership", "SecuredGroup", "Trust", "identity_of", "key_server_for"]
+__all__ = [
+    "KeyServer",
+    "Member",
+    "Membership",
+    "PreparedKeyServer",
+    "SecuredGroup",
+    "Trust",
+    "identity_of",
+    "key_server_for",
+]
 
 START_S = 60
 DOMAIN = "lab.example"
@@ -78,10 +88,12 @@ class Membership:
 class _Daemon:
     """A daemon on a host, with its control command."""
 
-    def __init__(self, host: Host, daemon: str, control: str, configuration: str, name: str) -> None:
+    def __init__(
+        self, host: Host, daemon: str, control: str, configuration: str, name: str, control_socket: str = ""
+    ) -> None:
         self.host = host
         self._control = control
-        self._socket = host.path(f"{daemon}.sock")
+        self._socket = host.path(control_socket or f"{daemon}.sock")
         self._process: Process = host.start(name, daemon, "--config", configuration)
         wait_until(f"{host.name}: {daemon} is ready", self._ready, START_S)
 
@@ -95,13 +107,12 @@ class _Daemon:
         """What it logged."""
         return self._process.log
 
-    def ask(self, command: str) -> dict[str, Any]:
+    def ask(self, command: str) -> Any:
         """What its control command says, as JSON."""
         done = self.host.run(self._control, command, "--socket", self._socket, "--json")
         if done.status:
             raise LabError(f"{self.host.name}: {self._control} {command}: {done.errors.strip()}")
-        answer: dict[str, Any] = json.loads(done.output)["result"]
-        return answer
+        return json.loads(done.output)["result"]
 
     def show(self, command: str) -> str:
         """What its control command shows people."""
@@ -141,6 +152,28 @@ class KeyServer(_Daemon):
         return Counter((row["at"], row["reason"]) for row in rows if _is_from(row["peer"], host))
 
 
+class PreparedKeyServer(_Daemon):
+    """A running gckd whose configuration and control socket are files of the host's folder already."""
+
+    def __init__(self, host: Host, configuration: str, control_socket: str, name: str) -> None:
+        super().__init__(host, "gckd", "gckctl", host.path(configuration), name, control_socket)
+
+    def peak_mb(self) -> float:
+        """The most memory it had at a time (VmHWM of proc(5))."""
+        return next(int(line.split()[1]) / 1024 for line in self._proc("status") if line.startswith("VmHWM:"))
+
+    def processor_s(self) -> float:
+        """The processor's time it used (proc(5): utime and stime)."""
+        fields = self._proc("stat")[0].rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name: str) -> list[str]:
+        done = self.host.run("cat", f"/proc/{self._process.pid}/{name}")
+        if done.status:
+            raise LabError(f"{self.host.name}: gckd has ended: {_last_line(self._process.log)}")
+        return done.output.splitlines()
+
+
 def _last_line(log: str) -> str:
     return (log.strip().splitlines() or ["no word"])[-1]
 
@@ -154,50 +187,71 @@ class Trust:
     """What a member holds of its key server: a GPAD entry (RFC 5374 4.1.3) and the pre-shared key.
 
     `address`: where it asks; `identity`: the one the key server must prove; `flows`: destinations that it may give SAs
-    for, none named for those of the member's groups.
+    for, none named for those of the member's groups. `name`: its name in the configuration. `settings`: further keys of
+    its table.
     """
 
     address: str
     identity: str
     key: str = field(repr=False)
     flows: tuple[str, ...] = ()
+    name: str = "gcks"
+    settings: Table = field(default_factory=dict)
 
 
-def key_server_for(host: Host, key: str) -> Trust:
+def key_server_for(host: Host, key: str, *, name: str = "gcks", settings: Table | None = None) -> Trust:
     """The trust that fits the key server on `host`."""
-    return Trust(str(host.ipv4), identity_of(host), key)
+    return Trust(str(host.ipv4), identity_of(host), key, name=name, settings=settings or {})
 
 
 class Member(_Daemon):
-    """A running gmd."""
+    """A running gmd. `others`: key servers that are asked after the first; `settings`: further keys of [gmd]."""
 
-    def __init__(self, host: Host, trust: Trust, groups: Sequence[SecuredGroup], *, name: str = "gmd") -> None:
+    def __init__(
+        self,
+        host: Host,
+        trust: Trust,
+        groups: Sequence[SecuredGroup],
+        *,
+        name: str = "gmd",
+        others: Sequence[Trust] = (),
+        settings: Table | None = None,
+    ) -> None:
         self.groups = tuple(groups)
-        entry: dict[str, Any] = {
-            "name": "gcks",
-            "address": trust.address,
-            "identity": _fqdn(trust.identity),
-            "psk_file": host.write(f"{name}.psk", trust.key, secret=True),
-            "groups": [group.number for group in groups],
-            "transforms": sorted({group.transform for group in groups}),
-        }
-        if trust.flows:
-            entry["flows"] = [{"destination": destination} for destination in trust.flows]
+        trusts = (trust, *others)
         tables: dict[str, Table | Sequence[Table]] = {
-            "gmd": {"control_socket": host.path("gmd.sock"), "retry_first_s": 2, "retry_most_s": 10},
+            "gmd": {
+                "control_socket": host.path("gmd.sock"),
+                "retry_first_s": 2,
+                "retry_most_s": 10,
+                **(settings or {}),
+            },
             "identity": _fqdn(identity_of(host)),
-            "key_servers": [entry],
-            "groups": [self._group(group, host) for group in groups],
+            "key_servers": [self._key_server(each, host, f"{name}-{each.name}.psk") for each in trusts],
+            "groups": [self._group(group, host, trusts) for group in groups],
         }
         super().__init__(host, "gmd", "gmctl", host.write(f"{name}.toml", document(tables)), name)
 
+    def _key_server(self, trust: Trust, host: Host, key_file: str) -> Table:
+        flows = {"flows": [{"destination": destination} for destination in trust.flows]} if trust.flows else {}
+        return {
+            "name": trust.name,
+            "address": trust.address,
+            "identity": _fqdn(trust.identity),
+            "psk_file": host.write(key_file, trust.key, secret=True),
+            "groups": [group.number for group in self.groups],
+            "transforms": sorted({group.transform for group in self.groups}),
+            **flows,
+            **trust.settings,
+        }
+
     @staticmethod
-    def _group(group: SecuredGroup, host: Host) -> Table:
+    def _group(group: SecuredGroup, host: Host, trusts: Sequence[Trust]) -> Table:
         role = group.roles.get(host.name, "receiver")
         return {
             "id": group.number,
             "name": group.name,
-            "key_servers": ["gcks"],
+            "key_servers": [trust.name for trust in trusts],
             "interface": host.interface,
             "role": role,
             "traffic": [group.flow],
@@ -218,6 +272,10 @@ class Member(_Daemon):
         wait_until(f"{self.host.name}: registers", logged, timeout_s)
         wait_until(f"{self.host.name}: SAs are installed", installed, timeout_s)
         return float(max(row["registration_ms"] for row in rows))
+
+    def served_by(self) -> list[str]:
+        """The key server of each group, by its name in the configuration."""
+        return [str(row["key_server"]) for row in self.ask("status")["groups"]]
 
     def wait_refused(self, timeout_s: float = 60) -> tuple[str, str]:
         """Wait until the registration of its only group failed; cause (one word) and text."""

@@ -37,6 +37,10 @@ class Process(Protocol):
     """A program that runs on a host."""
 
     @property
+    def pid(self) -> int:
+        """Its number, as the host has it."""
+
+    @property
     def log(self) -> str:
         """All that it wrote so far, both streams."""
 

@@ -55,6 +55,11 @@ class RunningProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """Its number: `ip netns exec` turns into what it runs."""
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """All that it wrote so far."""
         return self._log.read_text("utf-8", "replace")

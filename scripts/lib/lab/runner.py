@@ -29,8 +29,10 @@ MEMORY_MB = 2048
 NOT_SEEN_OUTSIDE = ("/run", "/dev", "/proc", "/sys")
 
 
-def choose_kernel() -> tuple[str, str]:
+def choose_kernel(scenario: Scenario) -> tuple[str, str]:
     """The kernel to take when none was asked for, and why."""
+    if not scenario.needs_esp:
+        return NATIVE, "no ESP is needed"
     missing = missing_for_esp()
     return (FALLBACK, f"this machine's own kernel has {missing}") if missing else (NATIVE, "it has ESP")
 

@@ -23,12 +23,16 @@ __all__ = ["Scenario", "Stage", "perform"]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A story by name. `summary`: one line for `lab list`; `story`: tells it on a stage."""
+    """A story by name. `summary`: one line for `lab list`; `story`: tells it on a stage.
+
+    `needs_esp`: the kernel must have ESP; where not, the machine's own will do.
+    """
 
     name: str
     summary: str
     topology: Topology
     story: Callable[[Stage], None]
+    needs_esp: bool = True
 
 
 class Stage:

@@ -67,6 +67,11 @@ class Unit:
         self._name = name
 
     @property
+    def pid(self) -> int:
+        """Its number, 0 when it has ended."""
+        return int(self._machine.run("systemctl", "show", "--property", "MainPID", "--value", self._name).output)
+
+    @property
     def log(self) -> str:
         """All that it wrote so far, both streams."""
         return self._machine.run("journalctl", "--unit", self._name, "--output", "cat", "--no-pager").output

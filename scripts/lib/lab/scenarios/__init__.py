@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from scripts.lib.lab.scenarios import first_light, renewal
+from scripts.lib.lab.scenarios import failover, first_light, many_members, renewal
 from scripts.lib.lab.stage import Scenario
 
 __all__ = ["SCENARIOS"]
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (first_light.SCENARIO, renewal.SCENARIO)}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (first_light.SCENARIO, renewal.SCENARIO, many_members.SCENARIO, failover.SCENARIO)
+}
