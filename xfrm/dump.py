@@ -34,7 +34,7 @@ class Dump(Generic[T]):
         self.unreadable: DecodeError | None = None
         self.interrupted = False
         self.complete = False
-        self.datagram: Final = frame(request.type, request.flags, self._number, port, request.body)
+        self.datagram: Final = frame(request.kind.type, request.kind.flags, self._number, port, request.body)
 
     def feed(self, frames: Sequence[Frame]) -> None:
         """Take parts; those of other requests are dropped.

@@ -5,7 +5,7 @@ Each function makes one Request of typed values; a list of them, mixed, goes to 
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from xfrm.address import demand_one_family
 from xfrm.aevent import Aevent, encode_query
@@ -38,6 +38,7 @@ from xfrm.structs import (
 )
 
 __all__ = [
+    "Kind",
     "Outcome",
     "Request",
     "acquire",
@@ -90,65 +91,90 @@ Subject: TypeAlias = (
 """What a request is about."""
 
 
-class Request:
-    """One request. `verb`, `subject`: what it does to what, for people; `body`: struct and attributes, keys too.
+@record
+class Kind:
+    """What requests of one kind have in common, so that thousands of them need not say it each.
 
-    `octets`: of the body; `is_dump`: whether it asks for all entries, and the answer is multipart.
-
-    An SA, a policy or the name of one needs no `body`: it is what the subject encodes to. That is kept until the
-    request is sent (`hand_over`) and made again where it is asked for later, so that requests that were done, and
-    outcomes, hold no octets of keys. Raises EncodeError.
+    `type`: MessageType; `flags`: NetlinkFlag bits; `verb`: for people. `is_dump`: whether it asks for all entries, and
+    the answer is multipart. `by_subject`: whether the body is what the subject encodes to. `cost`: what one takes of
+    the time that a window may take; a policy's is 1.
     """
 
-    __slots__ = ("_body", "_given", "flags", "is_dump", "octets", "subject", "type", "verb")
+    type: int
+    flags: int
+    verb: str
+    is_dump: bool
+    by_subject: bool
+    cost: int
+
+    @classmethod
+    def of(cls, type_: MessageType, flags: int, verb: str, *, by_subject: bool = False, cost: int = 1) -> Kind:
+        """A kind of request with such a message type, flags and verb."""
+        return cls(type_.value, flags, verb, flags & _DUMP == _DUMP, by_subject, cost)  # NLM_F_DUMP is two bits
+
+
+class Request:
+    """One request. `kind`: what is done; `subject`: to what, for people; `body`: struct and attributes, keys too.
+
+    `kept`: the body; where it is what the subject encodes to only until the request is sent (`hand_over`), and None
+    afterwards: it is made again where it is asked for, so that requests that were done, and outcomes, hold no octets of
+    keys.
+    """
+
+    __slots__ = ("kept", "kind", "subject")
     __hash__ = None  # type: ignore[assignment]  # a hash table would compare keys in variable time
 
-    def __init__(self, type_: MessageType, flags: int, verb: str, subject: Subject, body: bytes | None = None) -> None:
-        self.type: Final = type_
-        self.flags: Final = flags
-        self.verb: Final = verb
+    def __init__(self, kind: Kind, subject: Subject, body: bytes) -> None:
+        self.kind: Final = kind
         self.subject: Final = subject
-        self.is_dump: Final = flags & _DUMP == _DUMP  # NLM_F_DUMP is two bits
-        self._given: Final = body is not None
-        made = _encoded(subject) if body is None else body
-        self._body: bytes | None = made
-        self.octets: Final = len(made)
+        self.kept: bytes | None = body
+
+    @property
+    def type(self) -> MessageType:
+        """Its message type."""
+        return MessageType(self.kind.type)
+
+    @property
+    def flags(self) -> int:
+        """NetlinkFlag bits."""
+        return self.kind.flags
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether it asks for all entries, and the answer is multipart."""
+        return self.kind.is_dump
 
     @property
     def body(self) -> bytes:
         """Struct and attributes. Raises EncodeError."""
-        return _encoded(self.subject) if self._body is None else self._body
+        body = self.kept
+        return _encoded(self.subject) if body is None else body
 
     def hand_over(self) -> bytes:
         """The body, to be sent: no longer kept here where the subject can make it again. Raises EncodeError."""
-        body = self._body
+        body = self.kept
         if body is None:
             return _encoded(self.subject)
-        if not self._given:
-            self._body = None
+        if self.kind.by_subject:
+            self.kept = None
         return body
 
     def describe(self) -> str:
         """One line for people, without keys."""
-        return f"{self.verb} {self.subject}"
+        return f"{self.kind.verb} {self.subject}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Request):
             return NotImplemented
-        mine = (self.type, self.flags, self.verb, self.subject)
-        return mine == (other.type, other.flags, other.verb, other.subject) and self.body == other.body
+        return (self.kind, self.subject) == (other.kind, other.subject) and self.body == other.body
 
     def __repr__(self) -> str:
         return f"<Request: {self.describe()}>"
 
 
-def _encoded(subject: Subject) -> bytes:
-    if isinstance(subject, _ENCODABLE):
-        return subject.encode()
-    raise TypeError(f"a request about {subject} needs a body")
-
-
-_ENCODABLE: Final = (SecurityAssociation, Policy, SaId, PolicyId)
+def _encoded(subject: Any) -> bytes:
+    body: bytes = subject.encode()
+    return body
 
 
 @record
@@ -172,24 +198,51 @@ class Outcome:
         return [read_answer(reply) for reply in self.replies]
 
 
+_ADD_SA: Final = Kind.of(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", by_subject=True, cost=2)
+_UPDATE_SA: Final = Kind.of(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", by_subject=True, cost=2)
+_DELETE_SA: Final = Kind.of(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", by_subject=True)
+_GET_SA: Final = Kind.of(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", by_subject=True)
+_DUMP_SAS: Final = Kind.of(MessageType.XFRM_MSG_GETSA, _DUMP, "dump")
+_FLUSH_SAS: Final = Kind.of(MessageType.XFRM_MSG_FLUSHSA, _PLAIN, "flush")
+_ADD_POLICY: Final = Kind.of(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", by_subject=True)
+_UPDATE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", by_subject=True)
+_DELETE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", by_subject=True)
+_GET_POLICY: Final = Kind.of(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", by_subject=True)
+_DUMP_POLICIES: Final = Kind.of(MessageType.XFRM_MSG_GETPOLICY, _DUMP, "dump")
+_FLUSH_POLICIES: Final = Kind.of(MessageType.XFRM_MSG_FLUSHPOLICY, _PLAIN, "flush")
+_ALLOCATE_SPI: Final = Kind.of(MessageType.XFRM_MSG_ALLOCSPI, _PLAIN, "allocate SPI for")
+_ACQUIRE: Final = Kind.of(MessageType.XFRM_MSG_ACQUIRE, _PLAIN, "acquire for")
+_EXPIRE_SA: Final = Kind.of(MessageType.XFRM_MSG_EXPIRE, _PLAIN, "expire SA")
+_EXPIRE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_POLEXPIRE, _PLAIN, "expire policy")
+_GET_AEVENT: Final = Kind.of(MessageType.XFRM_MSG_GETAE, _PLAIN, "get counters of SA")
+_UPDATE_AEVENT: Final = Kind.of(MessageType.XFRM_MSG_NEWAE, _REPLACE, "update counters of SA")
+_MIGRATE: Final = Kind.of(MessageType.XFRM_MSG_MIGRATE, _PLAIN, "migrate policy")
+_MIGRATE_SA: Final = Kind.of(MessageType.XFRM_MSG_MIGRATE_STATE, _PLAIN, "migrate SA")
+_GET_SAD_INFO: Final = Kind.of(MessageType.XFRM_MSG_GETSADINFO, _PLAIN, "get info of")
+_GET_SPD_INFO: Final = Kind.of(MessageType.XFRM_MSG_GETSPDINFO, _PLAIN, "get info of")
+_SET_SPD_THRESHOLDS: Final = Kind.of(MessageType.XFRM_MSG_NEWSPDINFO, _PLAIN, "set hash thresholds of")
+_GET_DEFAULT: Final = Kind.of(MessageType.XFRM_MSG_GETDEFAULT, _PLAIN, "get")
+_SET_DEFAULT: Final = Kind.of(MessageType.XFRM_MSG_SETDEFAULT, _PLAIN, "set default policy")
+
+
 def add_sa(sa: SecurityAssociation) -> Request:
     """NEWSA: EEXIST where one of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", sa)
+    return Request(_ADD_SA, sa, sa.encode())
 
 
 def update_sa(sa: SecurityAssociation) -> Request:
     """UPDSA: ESRCH where none of its name is there. The kernel keeps the key it has. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", sa)
+    return Request(_UPDATE_SA, sa, sa.encode())
 
 
 def delete_sa(sa_id: SaId) -> Request:
     """DELSA: ESRCH where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", sa_id)
+    return Request(_DELETE_SA, sa_id, sa_id.encode())
 
 
 def get_sa(sa_id: SaId) -> Request:
     """GETSA: answered by NEWSA; ESRCH where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", sa_id)
+    return Request(_GET_SA, sa_id, sa_id.encode())
 
 
 def dump_sas(*, protocol: int | None = None, addresses: AddressFilter | None = None) -> Request:
@@ -198,49 +251,49 @@ def dump_sas(*, protocol: int | None = None, addresses: AddressFilter | None = N
     body = b"" if protocol is None else PROTO.encode(protocol)
     if addresses is not None:
         body += ADDRESS_FILTER.encode(addresses.to_uapi())
-    return Request(MessageType.XFRM_MSG_GETSA, _DUMP, "dump", "SAs" if addresses is None else addresses, body)
+    return Request(_DUMP_SAS, "SAs" if addresses is None else addresses, body)
 
 
 def flush_sas(protocol: int = Protocol.IPSEC_PROTO_ANY) -> Request:
     """FLUSHSA: every SA of a protocol, none being there is no error. Raises EncodeError."""
     body = USERSA_FLUSH.pack(XfrmUsersaFlush(protocol))
-    return Request(MessageType.XFRM_MSG_FLUSHSA, _PLAIN, "flush", "SAs", body)
+    return Request(_FLUSH_SAS, "SAs", body)
 
 
 def add_policy(policy: Policy) -> Request:
     """NEWPOLICY: EEXIST where one of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", policy)
+    return Request(_ADD_POLICY, policy, policy.encode())
 
 
 def update_policy(policy: Policy) -> Request:
     """UPDPOLICY: replaces the one of its name, or adds it. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", policy)
+    return Request(_UPDATE_POLICY, policy, policy.encode())
 
 
 def delete_policy(policy_id: PolicyId) -> Request:
     """DELPOLICY: ENOENT where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", policy_id)
+    return Request(_DELETE_POLICY, policy_id, policy_id.encode())
 
 
 def get_policy(policy_id: PolicyId) -> Request:
     """GETPOLICY: answered by NEWPOLICY; ENOENT where none of its name is there. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", policy_id)
+    return Request(_GET_POLICY, policy_id, policy_id.encode())
 
 
 def dump_policies() -> Request:
     """GETPOLICY as a dump: every policy; those of sockets have directions above FWD."""
-    return Request(MessageType.XFRM_MSG_GETPOLICY, _DUMP, "dump", "policies", b"")
+    return Request(_DUMP_POLICIES, "policies", b"")
 
 
 def flush_policies(type_: int = PolicyType.MAIN) -> Request:
     """FLUSHPOLICY: every policy of a type, MAIN or SUB. Raises EncodeError."""
     body = POLICY_TYPE.encode(XfrmUserpolicyType(type_))
-    return Request(MessageType.XFRM_MSG_FLUSHPOLICY, _PLAIN, "flush", "policies", body)
+    return Request(_FLUSH_POLICIES, "policies", body)
 
 
 def allocate_spi(wanted: SpiRequest) -> Request:
     """ALLOCSPI: answered by NEWSA, a larval SA; ENOENT where no SPI of the range is free. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_ALLOCSPI, _PLAIN, "allocate SPI for", wanted, wanted.encode())
+    return Request(_ALLOCATE_SPI, wanted, wanted.encode())
 
 
 def acquire(asked: Acquire) -> Request:
@@ -260,7 +313,7 @@ def acquire(asked: Acquire) -> Request:
     body = USER_ACQUIRE.pack(record) + policy.encode_attributes()
     if asked.cpu is not None:
         body += SA_PCPU.encode(asked.cpu)
-    return Request(MessageType.XFRM_MSG_ACQUIRE, _PLAIN, "acquire for", policy, body)
+    return Request(_ACQUIRE, policy, body)
 
 
 def expire_sa(sa_id: SaId, *, hard: bool) -> Request:
@@ -271,57 +324,57 @@ def expire_sa(sa_id: SaId, *, hard: bool) -> Request:
     body = USER_EXPIRE.pack(XfrmUserExpire(info, hard))
     if sa_id.mark is not None:
         body += MARK.encode(sa_id.mark.to_uapi())
-    return Request(MessageType.XFRM_MSG_EXPIRE, _PLAIN, "expire SA", sa_id, body)
+    return Request(_EXPIRE_SA, sa_id, body)
 
 
 def expire_policy(policy_id: PolicyId, *, hard: bool) -> Request:
     """POLEXPIRE: the kernel reports it, `hard` removes the policy; ENOENT where there is none. Raises EncodeError."""
     record = XfrmUserpolicyInfo(sel=policy_id.selector.to_uapi(), index=policy_id.index, dir=policy_id.direction)
     body = USER_POLEXPIRE.pack(XfrmUserPolexpire(record, hard)) + policy_id.encode_attributes()
-    return Request(MessageType.XFRM_MSG_POLEXPIRE, _PLAIN, "expire policy", policy_id, body)
+    return Request(_EXPIRE_POLICY, policy_id, body)
 
 
 def get_aevent(sa_id: SaId) -> Request:
     """GETAE: answered by NEWAE with counters and thresholds; ESRCH where there is no such SA. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_GETAE, _PLAIN, "get counters of SA", sa_id, encode_query(sa_id))
+    return Request(_GET_AEVENT, sa_id, encode_query(sa_id))
 
 
 def update_aevent(aevent: Aevent) -> Request:
     """NEWAE: sets counters, sequence numbers or thresholds; EINVAL where it has none of them. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_NEWAE, _REPLACE, "update counters of SA", aevent, aevent.encode())
+    return Request(_UPDATE_AEVENT, aevent, aevent.encode())
 
 
 def migrate(migration: Migration) -> Request:
     """MIGRATE: ENOENT where no such policy is there, ENODATA where nothing of it moves. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_MIGRATE, _PLAIN, "migrate policy", migration, migration.encode())
+    return Request(_MIGRATE, migration, migration.encode())
 
 
 def migrate_sa(migration: SaMigration) -> Request:
     """MIGRATE_STATE: ESRCH without the SA, EEXIST where the name is taken, EINVAL before 7.2. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_MIGRATE_STATE, _PLAIN, "migrate SA", migration, migration.encode())
+    return Request(_MIGRATE_SA, migration, migration.encode())
 
 
 def get_sad_info() -> Request:
     """GETSADINFO: answered by NEWSADINFO."""
-    return Request(MessageType.XFRM_MSG_GETSADINFO, _PLAIN, "get info of", "SAD", encode_info_query())
+    return Request(_GET_SAD_INFO, "SAD", encode_info_query())
 
 
 def get_spd_info() -> Request:
     """GETSPDINFO: answered by NEWSPDINFO."""
-    return Request(MessageType.XFRM_MSG_GETSPDINFO, _PLAIN, "get info of", "SPD", encode_info_query())
+    return Request(_GET_SPD_INFO, "SPD", encode_info_query())
 
 
 def set_spd_thresholds(*, ipv4: HashThreshold | None = None, ipv6: HashThreshold | None = None) -> Request:
     """NEWSPDINFO: from which prefix lengths on policies are hashed; EINVAL beyond the address. Raises EncodeError."""
     body = encode_thresholds(ipv4, ipv6)
-    return Request(MessageType.XFRM_MSG_NEWSPDINFO, _PLAIN, "set hash thresholds of", "SPD", body)
+    return Request(_SET_SPD_THRESHOLDS, "SPD", body)
 
 
 def get_default() -> Request:
     """GETDEFAULT: answered by GETDEFAULT; EINVAL before Linux 5.15."""
-    return Request(MessageType.XFRM_MSG_GETDEFAULT, _PLAIN, "get", "default policy", DefaultPolicy().encode())
+    return Request(_GET_DEFAULT, "default policy", DefaultPolicy().encode())
 
 
 def set_default(default: DefaultPolicy) -> Request:
     """SETDEFAULT: what happens to packets without a policy; UNSPEC leaves a direction as is. Raises EncodeError."""
-    return Request(MessageType.XFRM_MSG_SETDEFAULT, _PLAIN, "set default policy", default, default.encode())
+    return Request(_SET_DEFAULT, default, default.encode())

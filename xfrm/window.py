@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from xfrm.constants import MessageType, NetlinkControl, NetlinkFlag
+from xfrm.constants import NetlinkControl, NetlinkFlag
 from xfrm.errors import DecodeError, KernelRefused, Overrun
 from xfrm.frame import HEADER, Frame, read_error
 from xfrm.requests import Outcome, Request
@@ -20,7 +20,6 @@ MAX_WINDOW_COST: Final = 200
 """Policies in a window; an SA costs two. sendmsg runs a whole window inside the kernel, and the event loop waits."""
 MAX_WINDOW_OCTETS: Final = 256 * 1024
 """Octets of a window, well under the send buffer: beyond that the kernel answers EMSGSIZE to the whole of it."""
-_COST: Final[dict[int, int]] = {MessageType.XFRM_MSG_NEWSA: 2, MessageType.XFRM_MSG_UPDSA: 2}
 _ACK: Final = NetlinkFlag.NLM_F_ACK.value
 
 
@@ -48,17 +47,17 @@ def cut(requests: Iterable[Request]) -> Iterator[tuple[int, list[Request]]]:
     """
     first = cost = octets = 0
     part: list[Request] = []
-    alone = False
+    alone, head = False, HEADER.size
     for request in requests:
-        request_cost = _COST.get(request.type, 1)
-        request_octets = request.octets + HEADER.size
-        cost += request_cost
+        kind, body = request.kind, request.kept
+        request_octets = head + len(request.body if body is None else body)
+        is_dump = kind.is_dump
+        cost += kind.cost
         octets += request_octets
-        is_dump = request.is_dump
         if part and (cost > MAX_WINDOW_COST or octets > MAX_WINDOW_OCTETS or alone or is_dump):
             yield first, part
             first += len(part)
-            part, cost, octets = [], request_cost, request_octets
+            part, cost, octets = [], kind.cost, request_octets
         alone = is_dump
         part.append(request)
     if part:
@@ -86,17 +85,16 @@ class Window:
         self.datagram: Final = self._compose(port)
 
     def _compose(self, port: int) -> bytes:
-        pack, number = HEADER.pack, self._first
-        last = number + len(self._requests) - 1
+        pack, size = HEADER.pack, HEADER.size
+        last = self._first + len(self._requests) - 1
         parts: list[bytes] = []
-        for request in self._requests:
-            body = request.hand_over()
+        for number, request in enumerate(self._requests, self._first):
+            kind, body = request.kind, request.hand_over()
             octets = len(body)
-            flags = request.flags | _ACK if number == last else request.flags
-            parts += (pack(HEADER.size + octets, request.type, flags, number, port), body)
+            flags = kind.flags | _ACK if number == last else kind.flags
+            parts += (pack(size + octets, kind.type, flags, number, port), body)
             if octets & 3:
                 parts.append(bytes(-octets & 3))
-            number += 1
         return b"".join(parts)
 
     def feed(self, frames: Sequence[Frame]) -> None:
@@ -130,7 +128,7 @@ class Window:
         if not self.complete:
             raise RuntimeError("the window is not complete")
         if not self._refusals and not self.replies:
-            return [Outcome(request) for request in self._requests]
+            return list(map(Outcome, self._requests))
         return [
             Outcome(request, self._refusals.get(place), self._replies_to(place))
             for place, request in enumerate(self._requests)
