@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
 
@@ -147,12 +147,12 @@ class Layout(Generic[R]):
         `zeros` are left out, to be zeros. Make it once. Raises TypeError as `rows` does.
         """
         rows = _coarse(self, octets, zeros)
-        name, codec = self.name, struct.Struct(_format(rows))
+        name, (written, pack) = self.name, _writer(rows)
         taken = [row for row in rows if row.kind.code]
         parameters = ", ".join(f"v{i}" for i in range(len(taken)))
-        names: dict[str, Any] = {"PACK": codec.pack, "UNPACKED": _UNPACKED, **_swaps()}
+        names: dict[str, Any] = {"UNPACKED": _UNPACKED, **pack}
         names["misfit"] = lambda *values: _misfit(name, taken, values)
-        code = _PACKER.format(parameters=parameters, read=", ".join(_wire_values(taken)), too_long=_too_long(taken))
+        code = _PACKER.format(parameters=parameters, written=written, too_long=_too_long(taken))
         exec(compile(code, f"<struct {name}>", "exec"), names)  # noqa: S102  (made of the table alone)
         packer: Callable[..., bytes] = names["pack"]
         return packer
@@ -167,23 +167,23 @@ class Layout(Generic[R]):
 
     def _compile(self) -> None:
         # As namedtuple does for its __new__: what is known once need not be looked up for each of thousands.
-        codec = struct.Struct(self.format)
+        written, pack = _writer(self.rows)
         names: dict[str, Any] = {
-            "PACK": codec.pack,
-            "UNPACK": codec.unpack_from,
+            "UNPACK": struct.Struct(self.format).unpack_from,
             "NEW": tuple.__new__,
             "UNPACKABLE": struct.error,
             "UNPACKED": _UNPACKED,
             "misfit": self._misfit,
             "short": self._short,
             **_swaps(),
+            **pack,
         }
         shape, made = _shape(self.record, iter(range(len(self.rows))), names)
         code = _CODE.format(
             shape=shape,
             made=made,
             flat="".join(f"v{i}, " for i in range(len(self.rows))),
-            read=", ".join(_wire_values(self.rows)),
+            written=written,
             too_long=_too_long(self.rows),
         )
         exec(compile(code, f"<struct {self.name}>", "exec"), names)  # noqa: S102  (made of the table alone)
@@ -206,7 +206,7 @@ def pack({parameters}):
     try:
         if {too_long}:
             raise TypeError
-        return PACK({read})
+        return PACK({written})
     except UNPACKED as error:
         raise misfit({parameters}) from error
 """
@@ -216,7 +216,7 @@ def pack(value):
         {shape} = value
         if {too_long}:
             raise TypeError
-        return PACK({read})
+        return PACK({written})
     except UNPACKED as error:
         raise misfit(value) from error
 
@@ -236,7 +236,11 @@ def _swaps() -> dict[str, Callable[[int], int]]:
 
 
 def _format(rows: Sequence[Row]) -> str:
-    return "=" + "".join(f"{row.kind.code}{row.pad}x" if row.pad else row.kind.code for row in rows)
+    return "=" + _codes(rows)
+
+
+def _codes(rows: Sequence[Row]) -> str:
+    return "".join(f"{row.kind.code}{row.pad}x" if row.pad else row.kind.code for row in rows)
 
 
 def _too_long(rows: Sequence[Row]) -> str:
@@ -270,10 +274,26 @@ def _coarse(layout: Layout[Any], octets: Container[str], zeros: Container[str]) 
     return rows
 
 
-def _wire_values(rows: Sequence[Row]) -> list[str]:
-    """Each field as struct.pack wants it: integers of network order swapped. The same swap reads them."""
-    swaps = sys.byteorder == "little"
-    return [f"{_SWAP[row.kind.size]}(v{i})" if row.kind.big_endian and swaps else f"v{i}" for i, row in enumerate(rows)]
+def _writer(rows: Sequence[Row]) -> tuple[str, dict[str, Callable[..., bytes]]]:
+    """The arguments of `PACK`, and it with what else they name.
+
+    A run of integers in network order is packed by a struct of its own, which is quicker than to swap each.
+    """
+    codes, arguments, names = ["="], [], {}
+    places = count()
+    for in_network_order, run in groupby(rows, key=lambda row: row.kind.big_endian):
+        fields = list(run)
+        values = [f"v{next(places)}" for row in fields if row.kind.code]
+        if in_network_order:
+            network = struct.Struct(">" + _codes(fields))
+            name = f"NETWORK{len(names)}"
+            names[name] = network.pack
+            codes.append(f"{network.size}s")
+            arguments.append(f"{name}({', '.join(values)})")
+        else:
+            codes.append(_codes(fields))
+            arguments += values
+    return ", ".join(arguments), {"PACK": struct.Struct("".join(codes)).pack, **names}
 
 
 def _shape(record: type[Any], numbers: Iterator[int], names: dict[str, Any]) -> tuple[str, str]:

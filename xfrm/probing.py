@@ -31,7 +31,7 @@ from xfrm.policy import PolicyId
 from xfrm.proc import read_counters
 from xfrm.record import record
 from xfrm.replay import ReplayWindow
-from xfrm.requests import Kind, Request
+from xfrm.requests import Request, RequestKind
 from xfrm.selector import Selector
 from xfrm.socket import XfrmSocket
 from xfrm.state import SaId, SecurityAssociation
@@ -273,7 +273,7 @@ _QUESTIONS: Final[Mapping[Feature, tuple[Request, Callable[[int], bool]]]] = {
     # Without what to migrate, a kernel that can says EINVAL, and one that cannot ENOPROTOOPT.
     Feature.MIGRATE: (
         Request(
-            Kind.of(MessageType.XFRM_MSG_MIGRATE, int(NetlinkFlag.NLM_F_REQUEST), "ask for"),
+            RequestKind.of(MessageType.XFRM_MSG_MIGRATE, int(NetlinkFlag.NLM_F_REQUEST), "ask for"),
             "migration",
             structs.USERPOLICY_ID.pack(structs.XfrmUserpolicyId(_NOBODYS.selector.to_uapi(), 0, Direction.OUT)),
         ),

@@ -38,9 +38,9 @@ from xfrm.structs import (
 )
 
 __all__ = [
-    "Kind",
     "Outcome",
     "Request",
+    "RequestKind",
     "acquire",
     "add_policy",
     "add_sa",
@@ -92,7 +92,7 @@ Subject: TypeAlias = (
 
 
 @record
-class Kind:
+class RequestKind:
     """What requests of one kind have in common, so that thousands of them need not say it each.
 
     `type`: MessageType; `flags`: NetlinkFlag bits; `verb`: for people. `is_dump`: whether it asks for all entries, and
@@ -108,7 +108,7 @@ class Kind:
     cost: int
 
     @classmethod
-    def of(cls, type_: MessageType, flags: int, verb: str, *, by_subject: bool = False, cost: int = 1) -> Kind:
+    def of(cls, type_: MessageType, flags: int, verb: str, *, by_subject: bool = False, cost: int = 1) -> RequestKind:
         """A kind of request with such a message type, flags and verb."""
         return cls(type_.value, flags, verb, flags & _DUMP == _DUMP, by_subject, cost)  # NLM_F_DUMP is two bits
 
@@ -124,7 +124,7 @@ class Request:
     __slots__ = ("kept", "kind", "subject")
     __hash__ = None  # type: ignore[assignment]  # a hash table would compare keys in variable time
 
-    def __init__(self, kind: Kind, subject: Subject, body: bytes) -> None:
+    def __init__(self, kind: RequestKind, subject: Subject, body: bytes) -> None:
         self.kind: Final = kind
         self.subject: Final = subject
         self.kept: bytes | None = body
@@ -198,31 +198,31 @@ class Outcome:
         return [read_answer(reply) for reply in self.replies]
 
 
-_ADD_SA: Final = Kind.of(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", by_subject=True, cost=2)
-_UPDATE_SA: Final = Kind.of(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", by_subject=True, cost=2)
-_DELETE_SA: Final = Kind.of(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", by_subject=True)
-_GET_SA: Final = Kind.of(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", by_subject=True)
-_DUMP_SAS: Final = Kind.of(MessageType.XFRM_MSG_GETSA, _DUMP, "dump")
-_FLUSH_SAS: Final = Kind.of(MessageType.XFRM_MSG_FLUSHSA, _PLAIN, "flush")
-_ADD_POLICY: Final = Kind.of(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", by_subject=True)
-_UPDATE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", by_subject=True)
-_DELETE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", by_subject=True)
-_GET_POLICY: Final = Kind.of(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", by_subject=True)
-_DUMP_POLICIES: Final = Kind.of(MessageType.XFRM_MSG_GETPOLICY, _DUMP, "dump")
-_FLUSH_POLICIES: Final = Kind.of(MessageType.XFRM_MSG_FLUSHPOLICY, _PLAIN, "flush")
-_ALLOCATE_SPI: Final = Kind.of(MessageType.XFRM_MSG_ALLOCSPI, _PLAIN, "allocate SPI for")
-_ACQUIRE: Final = Kind.of(MessageType.XFRM_MSG_ACQUIRE, _PLAIN, "acquire for")
-_EXPIRE_SA: Final = Kind.of(MessageType.XFRM_MSG_EXPIRE, _PLAIN, "expire SA")
-_EXPIRE_POLICY: Final = Kind.of(MessageType.XFRM_MSG_POLEXPIRE, _PLAIN, "expire policy")
-_GET_AEVENT: Final = Kind.of(MessageType.XFRM_MSG_GETAE, _PLAIN, "get counters of SA")
-_UPDATE_AEVENT: Final = Kind.of(MessageType.XFRM_MSG_NEWAE, _REPLACE, "update counters of SA")
-_MIGRATE: Final = Kind.of(MessageType.XFRM_MSG_MIGRATE, _PLAIN, "migrate policy")
-_MIGRATE_SA: Final = Kind.of(MessageType.XFRM_MSG_MIGRATE_STATE, _PLAIN, "migrate SA")
-_GET_SAD_INFO: Final = Kind.of(MessageType.XFRM_MSG_GETSADINFO, _PLAIN, "get info of")
-_GET_SPD_INFO: Final = Kind.of(MessageType.XFRM_MSG_GETSPDINFO, _PLAIN, "get info of")
-_SET_SPD_THRESHOLDS: Final = Kind.of(MessageType.XFRM_MSG_NEWSPDINFO, _PLAIN, "set hash thresholds of")
-_GET_DEFAULT: Final = Kind.of(MessageType.XFRM_MSG_GETDEFAULT, _PLAIN, "get")
-_SET_DEFAULT: Final = Kind.of(MessageType.XFRM_MSG_SETDEFAULT, _PLAIN, "set default policy")
+_ADD_SA: Final = RequestKind.of(MessageType.XFRM_MSG_NEWSA, _NEW, "add SA", by_subject=True, cost=2)
+_UPDATE_SA: Final = RequestKind.of(MessageType.XFRM_MSG_UPDSA, _REPLACE, "update SA", by_subject=True, cost=2)
+_DELETE_SA: Final = RequestKind.of(MessageType.XFRM_MSG_DELSA, _PLAIN, "delete SA", by_subject=True)
+_GET_SA: Final = RequestKind.of(MessageType.XFRM_MSG_GETSA, _PLAIN, "get SA", by_subject=True)
+_DUMP_SAS: Final = RequestKind.of(MessageType.XFRM_MSG_GETSA, _DUMP, "dump")
+_FLUSH_SAS: Final = RequestKind.of(MessageType.XFRM_MSG_FLUSHSA, _PLAIN, "flush")
+_ADD_POLICY: Final = RequestKind.of(MessageType.XFRM_MSG_NEWPOLICY, _NEW, "add policy", by_subject=True)
+_UPDATE_POLICY: Final = RequestKind.of(MessageType.XFRM_MSG_UPDPOLICY, _REPLACE, "update policy", by_subject=True)
+_DELETE_POLICY: Final = RequestKind.of(MessageType.XFRM_MSG_DELPOLICY, _PLAIN, "delete policy", by_subject=True)
+_GET_POLICY: Final = RequestKind.of(MessageType.XFRM_MSG_GETPOLICY, _PLAIN, "get policy", by_subject=True)
+_DUMP_POLICIES: Final = RequestKind.of(MessageType.XFRM_MSG_GETPOLICY, _DUMP, "dump")
+_FLUSH_POLICIES: Final = RequestKind.of(MessageType.XFRM_MSG_FLUSHPOLICY, _PLAIN, "flush")
+_ALLOCATE_SPI: Final = RequestKind.of(MessageType.XFRM_MSG_ALLOCSPI, _PLAIN, "allocate SPI for")
+_ACQUIRE: Final = RequestKind.of(MessageType.XFRM_MSG_ACQUIRE, _PLAIN, "acquire for")
+_EXPIRE_SA: Final = RequestKind.of(MessageType.XFRM_MSG_EXPIRE, _PLAIN, "expire SA")
+_EXPIRE_POLICY: Final = RequestKind.of(MessageType.XFRM_MSG_POLEXPIRE, _PLAIN, "expire policy")
+_GET_AEVENT: Final = RequestKind.of(MessageType.XFRM_MSG_GETAE, _PLAIN, "get counters of SA")
+_UPDATE_AEVENT: Final = RequestKind.of(MessageType.XFRM_MSG_NEWAE, _REPLACE, "update counters of SA")
+_MIGRATE: Final = RequestKind.of(MessageType.XFRM_MSG_MIGRATE, _PLAIN, "migrate policy")
+_MIGRATE_SA: Final = RequestKind.of(MessageType.XFRM_MSG_MIGRATE_STATE, _PLAIN, "migrate SA")
+_GET_SAD_INFO: Final = RequestKind.of(MessageType.XFRM_MSG_GETSADINFO, _PLAIN, "get info of")
+_GET_SPD_INFO: Final = RequestKind.of(MessageType.XFRM_MSG_GETSPDINFO, _PLAIN, "get info of")
+_SET_SPD_THRESHOLDS: Final = RequestKind.of(MessageType.XFRM_MSG_NEWSPDINFO, _PLAIN, "set hash thresholds of")
+_GET_DEFAULT: Final = RequestKind.of(MessageType.XFRM_MSG_GETDEFAULT, _PLAIN, "get")
+_SET_DEFAULT: Final = RequestKind.of(MessageType.XFRM_MSG_SETDEFAULT, _PLAIN, "set default policy")
 
 
 def add_sa(sa: SecurityAssociation) -> Request:

@@ -9,7 +9,7 @@ from xfrm.constants import Direction, MessageType, NetlinkControl, NetlinkFlag
 from xfrm.errors import DecodeError, Overrun
 from xfrm.frame import Frame, split
 from xfrm.policy import Policy
-from xfrm.requests import Kind, Request
+from xfrm.requests import Request, RequestKind
 from xfrm.selector import Selector
 from xfrm.state import SaId, SecurityAssociation
 from xfrm.window import MAX_WINDOW_COST, MAX_WINDOW_OCTETS, SequenceNumbers, Window, cut
@@ -115,7 +115,7 @@ def test_windows_hold_fewer_sas_than_policies() -> None:
 
 
 def test_windows_are_bounded_in_octets_and_hold_everything_once() -> None:
-    kind = Kind.of(MessageType.XFRM_MSG_NEWPOLICY, 1, "add")
+    kind = RequestKind.of(MessageType.XFRM_MSG_NEWPOLICY, 1, "add")
     big = Request(kind, "big", bytes(100_000))
     huge = Request(kind, "huge", bytes(MAX_WINDOW_OCTETS + 1))
     items = [big, big, big, huge, big, ADD_SA]
@@ -156,7 +156,7 @@ def test_no_more_is_drawn_than_the_next_window_needs() -> None:
 
 
 def test_a_body_that_is_not_aligned_is_filled_and_the_last_is_acknowledged() -> None:
-    odd = Request(Kind.of(MessageType.XFRM_MSG_FLUSHSA, 1, "flush"), "SAs", b"\x32")
+    odd = Request(RequestKind.of(MessageType.XFRM_MSG_FLUSHSA, 1, "flush"), "SAs", b"\x32")
     frames = split(Window([odd, ADD_SA, odd], SequenceNumbers()).datagram)
     assert [(frame.sequence, frame.body) for frame in frames] == [(1, b"\x32"), (2, ADD_SA.body), (3, b"\x32")]
     assert [frame.flags for frame in frames] == [1, ADD_SA.flags, 1 | NetlinkFlag.NLM_F_ACK]
