@@ -16,7 +16,7 @@ from xfrm.requests import Outcome, Request
 
 __all__ = ["MAX_WINDOW_COST", "MAX_WINDOW_OCTETS", "SequenceNumbers", "Window", "cut"]
 
-MAX_WINDOW_COST: Final = 200
+MAX_WINDOW_COST: Final = 400
 """Policies in a window; an SA costs two. sendmsg runs a whole window inside the kernel, and the event loop waits."""
 MAX_WINDOW_OCTETS: Final = 256 * 1024
 """Octets of a window, well under the send buffer: beyond that the kernel answers EMSGSIZE to the whole of it."""

@@ -144,7 +144,7 @@ def test_marks_are_part_of_the_name(kernel: XfrmSocket) -> None:
 
 
 def test_windows_of_sas_report_each(kernel: XfrmSocket) -> None:
-    many = [dataclasses.replace(PLAIN, spi=0x1000 + number) for number in range(300)]
+    many = [dataclasses.replace(PLAIN, spi=0x1000 + number) for number in range(500)]
     items = [requests.add_sa(sa) for sa in many]
     items[50] = requests.add_sa(many[4])
     outcomes = kernel.request_many(items)

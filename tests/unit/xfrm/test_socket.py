@@ -42,15 +42,15 @@ def test_a_refusal_of_one_is_raised() -> None:
 
 def test_of_many_each_has_its_outcome_across_windows() -> None:
     def script(request: Frame) -> bytes:
-        return answer(request, errno.EEXIST) if request.sequence in (2, 140, 300) else accept(request)
+        return answer(request, errno.EEXIST) if request.sequence in (2, 240, 600) else accept(request)
 
     async def work(kernel: ScriptedSocket) -> None:
-        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(300))
-        assert len(outcomes) == 300
+        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(600))
+        assert len(outcomes) == 600
         refused = {outcome.refusal.index for outcome in outcomes if outcome.refusal}
-        assert refused == {1, 139, 299}
+        assert refused == {1, 239, 599}
         asked = [sent.sequence for sent in kernel.sent if sent.flags & NetlinkFlag.NLM_F_ACK]
-        assert asked == [100, 200, 300]
+        assert asked == [200, 400, 600]
         assert await kernel.request_many([]) == []
 
     run(script, work)
@@ -387,9 +387,9 @@ def test_a_reply_that_waits_already_is_taken_at_once_and_its_octets_are_overwrit
                 turns += 1
 
         counting = asyncio.create_task(count())
-        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(300))
+        outcomes = await kernel.request_many(requests.add_sa(SA) for _ in range(600))
         counting.cancel()
-        assert len(outcomes) == 300
+        assert len(outcomes) == 600
         assert 2 <= turns <= 4, "the loop has its turn between windows, of which there are three, and waits for none"
         assert await kernel.dump_sas() == [await kernel.get_sa(SA.id)] * 2
         assert not any(kernel._buffer)
@@ -425,13 +425,13 @@ def test_an_overrun_at_once_is_raised() -> None:
 
 def test_what_requests_are_drawn_from_may_fail_between_windows() -> None:
     def draw() -> Iterator[requests.Request]:
-        yield from [requests.add_sa(SA)] * 129
+        yield from [requests.add_sa(SA)] * 229
         raise ValueError("no more")
 
     async def work(kernel: WaitingSocket) -> None:
         with pytest.raises(ValueError, match="no more"):
             await kernel.request_many(draw())
-        assert len(kernel.sent) == 100
+        assert len(kernel.sent) == 200
         await kernel.add_sa(SA)
 
     run_waiting(accept, work)
