@@ -279,7 +279,8 @@ def _writer(rows: Sequence[Row]) -> tuple[str, dict[str, Callable[..., bytes]]]:
 
     A run of integers in network order is packed by a struct of its own, which is quicker than to swap each.
     """
-    codes, arguments, names = ["="], [], {}
+    codes, arguments = ["="], []
+    names: dict[str, Callable[..., bytes]] = {}
     places = count()
     for in_network_order, run in groupby(rows, key=lambda row: row.kind.big_endian):
         fields = list(run)
