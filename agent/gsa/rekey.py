@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.secret import Secret
 
-__all__ = ["KEK_CIPHERS", "REKEY_SIGNATURES", "Acknowledgement", "KekCipher", "LkhKey", "RekeySignature"]
+__all__ = ["KEK_CIPHERS", "REKEY_SIGNATURES", "Acknowledgement", "KekCipher", "LkhKey", "LkhUpdate", "RekeySignature"]
 
 _MAX_NODE: Final = 0xFFFF
 _MAX_NUMBER: Final = 0xFFFFFFFF
@@ -106,3 +106,20 @@ class LkhKey:
         for number in (self.handle, self.created_utc_s, self.expires_utc_s):
             if not 0 <= number <= _MAX_NUMBER:
                 raise ValueError(f"{number} does not fit 32 bits")
+
+
+@dataclass(frozen=True, slots=True)
+class LkhUpdate:
+    """New keys for the members below one node of a Logical Key Hierarchy (RFC 2627 5.4.1, RFC 6407 5.6.3.2).
+
+    `under`: the key that they hold, which encrypts the first of `keys`; each further one is encrypted by the one before
+    it. `keys`: from that node upwards, the new root, which is the new KEK, last.
+    Raises ValueError without keys.
+    """
+
+    under: LkhKey
+    keys: tuple[LkhKey, ...]
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            raise ValueError("an update of a key hierarchy has at least the new root")
