@@ -23,7 +23,7 @@ from agent.crypto.quiet import quiet
 from agent.errors import Malformed
 from agent.secret import Secret
 
-__all__ = ["DhGroup", "KeyPair", "generate", "public_octets"]
+__all__ = ["DhGroup", "KeyPair", "SparePairs", "generate", "public_octets", "require_public"]
 
 _INVALID_KEY_INFORMATION = 17
 
@@ -56,6 +56,39 @@ def public_octets(group: DhGroup) -> int:
     return facts.octets if isinstance(facts, ModpFacts) else 2 * facts.octets
 
 
+def require_public(group: DhGroup, octets: bytes) -> None:
+    """Check a peer's public value as far as it costs next to nothing: length and range, or that it is on the curve.
+
+    Raises Malformed, notify 17 (INVALID-KEY-INFORMATION).
+    """
+    facts = GROUPS[group]
+    if isinstance(facts, ModpFacts):
+        _require_in_range(facts, octets)
+    else:
+        _point(facts, octets)
+
+
+class SparePairs:
+    """A key pair for each group in use, made before it is wanted, so that no peer waits for that. Each serves once."""
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._pairs: dict[DhGroup, KeyPair | None] = {}
+
+    def pop(self, group: DhGroup) -> KeyPair | None:
+        """The pair of the group, which is the caller's now; None when there is none. `refill` makes another."""
+        pair = self._pairs.get(group)
+        self._pairs[group] = None
+        return pair
+
+    def refill(self) -> None:
+        """Make what is missing of the groups that were asked for."""
+        for group, pair in self._pairs.items():
+            if pair is None:
+                made = self._pairs[group] = generate(group, self._entropy)
+                made.public  # noqa: B018  # a MODP pair raises it when it is first asked for
+
+
 @cache
 def _parameters(prime: int) -> dh.DHParameterNumbers:
     return dh.DHParameterNumbers(prime, 2)
@@ -71,6 +104,26 @@ def _generator(prime: int) -> dh.DHPublicKey:
 def _modp_power(private: dh.DHPrivateKey, base: dh.DHPublicKey) -> bytes:
     """base ** exponent mod prime in constant time."""
     return private.exchange(base)
+
+
+def _no_modp_value() -> Malformed:
+    return Malformed("KE: not a public value of this MODP group", notify=_INVALID_KEY_INFORMATION)
+
+
+def _require_in_range(facts: ModpFacts, octets: bytes) -> int:
+    value = int.from_bytes(octets)
+    if len(octets) != facts.octets or not 2 <= value <= facts.prime - 2:
+        raise _no_modp_value()
+    return value
+
+
+def _point(facts: EcpFacts, octets: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        if len(octets) != 2 * facts.octets:
+            raise ValueError("length")
+        return ec.EllipticCurvePublicKey.from_encoded_point(facts.curve, b"\4" + octets)
+    except ValueError as error:
+        raise Malformed("KE: not a point of this ECP group", notify=_INVALID_KEY_INFORMATION) from error
 
 
 class _ModpPair:
@@ -101,16 +154,14 @@ class _ModpPair:
             return _modp_power(self._private, base).rjust(self._facts.octets, b"\0")
 
     def shared(self, peer_public: bytes) -> Secret:
-        value, prime = int.from_bytes(peer_public), self._facts.prime
+        value = _require_in_range(self._facts, peer_public)
         try:
-            if len(peer_public) != self._facts.octets or not 2 <= value <= prime - 2:
-                raise ValueError("length or range")
             with quiet():
-                base = dh.DHPublicNumbers(value, _parameters(prime)).public_key()
+                base = dh.DHPublicNumbers(value, _parameters(self._facts.prime)).public_key()
             # Some versions of OpenSSL refuse what is in range, but outside the subgroup of 2.
             return Secret(self._power(base))
         except ValueError as error:
-            raise Malformed("KE: not a public value of this MODP group", notify=_INVALID_KEY_INFORMATION) from error
+            raise _no_modp_value() from error
 
 
 class _EcpPair:
@@ -125,10 +176,5 @@ class _EcpPair:
         self.public = numbers.x.to_bytes(facts.octets) + numbers.y.to_bytes(facts.octets)
 
     def shared(self, peer_public: bytes) -> Secret:
-        try:
-            if len(peer_public) != 2 * self._facts.octets:
-                raise ValueError("length")
-            peer = ec.EllipticCurvePublicKey.from_encoded_point(self._facts.curve, b"\4" + peer_public)
-        except ValueError as error:
-            raise Malformed("KE: not a point of this ECP group", notify=_INVALID_KEY_INFORMATION) from error
+        peer = _point(self._facts, peer_public)
         return Secret(self._private.exchange(ec.ECDH(), peer).rjust(self._facts.octets, b"\0"))

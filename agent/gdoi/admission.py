@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final
 
 from agent.clock import Entropy
+from agent.crypto.dh import SparePairs
 from agent.errors import LocalError, Malformed, PeerError, Replayed, Unexpected
 from agent.gdoi.engine import Outbox, digest_of
 from agent.gdoi.events import Dropped, KeyServerEvent, PhaseOneFailed
@@ -76,6 +77,8 @@ class Admission:
         self._aggressive: Final = HalfOpenTable(limit, max(limit // 4, 1))
         self._rate: Final = Rate(settings.aggressive_per_s)
         self._turned_away: Final = Refusals()
+        self._spares: Final = SparePairs(entropy)
+        self._answered: list[HalfOpen] = []
 
     def __len__(self) -> int:
         return len(self._table) + len(self._aggressive)
@@ -108,6 +111,7 @@ class Admission:
             utc=self._utc,
             extension=traversal,
             before_unproven=partial(self._require_rate, now),
+            spares=self._spares,
         )
         try:
             self._require_mode(header.exchange)
@@ -157,9 +161,17 @@ class Admission:
         self._reply(entry)
         sa = entry.mode.established
         if sa is None:
+            self._answered.append(entry)
             return None
         self._table_of(entry.mode.EXCHANGE).remove(entry)
         return Admitted(sa, path, entry.traversal, entry.taken, entry.reply)
+
+    def prepare(self) -> None:
+        """Compute, for the members that were answered just now, what their next message will want."""
+        answered, self._answered = self._answered, []
+        for entry in answered:
+            entry.mode.prepare()
+        self._spares.refill()
 
     def hear_sealed(self, cookies: bytes, path: Path) -> bool:
         """Take a protected message that is none of Phase 1's; whether it is of an Aggressive Mode whose end is due.

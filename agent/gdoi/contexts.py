@@ -19,11 +19,12 @@ from agent.gdoi.isakmp.payloads import (
     Identification,
     Nonce,
     Notification,
+    Signature,
 )
 from agent.gdoi.kd import KD, SEQ
 from agent.gdoi.sa import GAP, GroupSecurityAssociation
 
-__all__ = ["INFORMATIONAL", "PHASE_1", "PULL", "PULL_RFC3547", "context_for"]
+__all__ = ["INFORMATIONAL", "PHASE_1", "PULL", "PULL_RFC3547", "PUSH", "PUSH_RFC3547", "context_for"]
 
 PULL: Final = Context(
     "GROUPKEY-PULL",
@@ -44,6 +45,22 @@ PULL: Final = Context(
 
 PULL_RFC3547: Final = Context("GROUPKEY-PULL of RFC 3547", PULL.parsers, frozenset({PayloadType.CERT, POP_PAYLOAD}))
 """The same with a peer of RFC 3547, whose certificate and proof of possession are passed over (RFC 3547 3.2)."""
+
+PUSH: Final = Context(
+    "GROUPKEY-PUSH",
+    {
+        PayloadType.SEQ: SEQ.parse,
+        PayloadType.DELETE: Delete.parse,
+        PayloadType.SA: GroupSecurityAssociation.parse,
+        PayloadType.KD: KD.parse,
+        PayloadType.SIG: Signature.parse,
+    },
+    frozenset(),
+)
+"""GROUPKEY-PUSH (RFC 6407 4)."""
+
+PUSH_RFC3547: Final = Context("GROUPKEY-PUSH of RFC 3547", PUSH.parsers, frozenset({PayloadType.CERT}))
+"""The same with a peer of RFC 3547, whose certificate is passed over: the key that verifies came before."""
 
 _BY_EXCHANGE: Final[dict[int, Context]] = {
     ExchangeType.IDENTITY_PROTECTION: PHASE_1,

@@ -102,6 +102,9 @@ class Engine(ABC, Generic[E]):
     def deadline(self) -> float | None:
         """Monotonic seconds at which `fire` wants to be called, None while nothing waits."""
 
+    def prepare(self) -> None:  # not every role has something to do
+        """Compute ahead what the next datagram will want. For when everything is sent; nothing depends on it."""
+
     def outgoing(self) -> list[Datagram]:
         """Drain the datagrams to send, in order."""
         return self._out.datagrams()

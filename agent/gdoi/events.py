@@ -140,12 +140,13 @@ class PullProven:
 
 @dataclass(frozen=True, slots=True)
 class MemberRegistered:
-    """Message 4 is on its way: the member was given the group's SAs."""
+    """Message 4 is on its way: the member was given the group's SAs. `local`: our endpoint that it registered at."""
 
     request: int
     identity: Identity
     group: GroupId
     peer: Endpoint
+    local: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,10 @@ class Initiator:
             self.farewell = reply
         return self._mode.established
 
+    def prepare(self) -> None:
+        """Compute what the next message will want, while the key server has ours."""
+        self._mode.prepare()
+
     def hear(self, header: Header, message: bytes) -> None:
         """Take a clear notify. It changes nothing: it is for the operator, and for the words of a failure, if any."""
         for word in said(parse_chain(header.next_payload, message[HEADER.size :], INFORMATIONAL)):

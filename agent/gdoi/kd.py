@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from agent.gdoi.constants import KdType
 from agent.gdoi.isakmp.attributes import MAX_ATTRIBUTES, Attribute
 from agent.gdoi.isakmp.constants import PayloadType
 from agent.secret import Secret
 from agent.wire.layout import U8, U16, U32, Layout, Row
 from agent.wire.reader import Reader, reading
 
-__all__ = ["KD", "MAX_KEY_PACKETS", "SEQ", "KeyAttribute", "KeyPacket"]
+__all__ = ["KD", "MAX_KEY_PACKETS", "MAX_LKH_ATTRIBUTES", "SEQ", "KeyAttribute", "KeyPacket"]
 
-MAX_KEY_PACKETS: Final = 512
+MAX_KEY_PACKETS: Final = 2048
 """Key packets in one KD: one for each SAT an SA may have, and as many again."""
+MAX_LKH_ATTRIBUTES: Final = 1024
+"""Attributes of an LKH packet: as many LKH_UPDATE_ARRAYs as the largest datagram holds, each of one key."""
 
 _KD = Layout("KD", (Row("count", U16, "Number of Key Packets"), Row("RESERVED2", U16, constant=0)))
 _PACKET = Layout(
@@ -76,9 +79,10 @@ class KeyPacket:
         with reader.block(length - (start - reader.remaining), "key packet") as inner:
             spi = inner.take(spi_size, "SPI of a key packet")
             attributes: list[KeyAttribute] = []
+            most = MAX_LKH_ATTRIBUTES if kd_type == KdType.LKH else MAX_ATTRIBUTES
             while inner.remaining:
-                if len(attributes) == MAX_ATTRIBUTES:
-                    raise inner.malformed(f"more than {MAX_ATTRIBUTES} attributes")
+                if len(attributes) == most:
+                    raise inner.malformed(f"more than {most} attributes")
                 attributes.append(KeyAttribute.parse(inner))
         return cls(kd_type, spi, tuple(attributes))
 

@@ -17,6 +17,7 @@ from agent.gdoi.constants import (
     KekAlgorithm,
     KekAttribute,
     KekKeyAttribute,
+    KekManagement,
     LkhAttribute,
     SignatureAlgorithm,
     SignatureHash,
@@ -33,7 +34,17 @@ from agent.gsa.rekey import KEK_CIPHERS, Acknowledgement, KekCipher, LkhKey
 from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 
-__all__ = ["OfferedRekey", "packet_of", "rekey_of", "rekey_sa_of", "sak_of"]
+__all__ = [
+    "KEY_TYPES",
+    "DownloadedKeys",
+    "OfferedRekey",
+    "downloaded_keys",
+    "packet_of",
+    "rekey_of",
+    "rekey_sa_of",
+    "sak_of",
+    "verify_key_of",
+]
 
 _UDP = 17
 _LIFETIME_OCTETS = 4
@@ -51,6 +62,8 @@ _NUMBERS: Final[dict[str, tuple[int, int | None]]] = {
     **{name: (algorithm, None) for algorithm, name in _FIXED_KEY.items()},
     **{name: pair for pair, name in _VARIABLE_KEY.items()},
 }
+KEY_TYPES: Final[dict[str, int]] = {name: number for name, (number, _) in _NUMBERS.items()}
+"""The Key Type of an LKH key, which is a KekAlgorithm, by the cipher's name (RFC 6407 5.6.3.1)."""
 _SIGNATURES: Final[dict[int, str]] = {
     SignatureAlgorithm.SIG_ALG_RSA: "rsa",
     SignatureAlgorithm.SIG_ALG_ECDSA_256: "ecdsa-256",
@@ -228,13 +241,19 @@ def _signature_of(values: dict[int, int]) -> tuple[str, str | None]:
     return algorithm, None
 
 
-def sak_of(rekey: RekeySA, now: float, tolerances: Tolerances | None = None) -> SAK:
-    """The SAK of a Rekey SA with the lifetime it has left. Raises ValueError for addresses of two families."""
+def sak_of(
+    rekey: RekeySA, now: float, tolerances: Tolerances | None = None, management: KekManagement | None = None
+) -> SAK:
+    """The SAK of a Rekey SA with the lifetime it has left. Raises ValueError for addresses of two families.
+
+    `management`: KEK_MANAGEMENT_ALGORITHM, which has no place in a GROUPKEY-PULL (RFC 6407 5.3).
+    """
     tolerances = tolerances or Tolerances()
     if rekey.source.version != rekey.destination.version:
         raise ValueError(f"GROUPKEY-PUSH from {rekey.source} to {rekey.destination}: families differ")
     algorithm, bits = _NUMBERS[rekey.key_algorithm]
-    attributes = [basic(KekAttribute.KEK_ALGORITHM, algorithm)]
+    attributes = [] if management is None else [basic(KekAttribute.KEK_MANAGEMENT_ALGORITHM, management)]
+    attributes.append(basic(KekAttribute.KEK_ALGORITHM, algorithm))
     if bits is not None:
         attributes.append(basic(KekAttribute.KEK_KEY_LENGTH, bits))
     if rekey.expires is not None:
@@ -268,7 +287,7 @@ def packet_of(rekey: RekeySA, tolerances: Tolerances | None = None) -> KeyPacket
     form = (tolerances or Tolerances()).signature_key
     verify_key = Secret(encoded(rekey.verify_key, form))
     if rekey.lkh:
-        array = download_array_of(rekey.lkh, _NUMBERS[rekey.key_algorithm][0])
+        array = download_array_of(rekey.lkh, KEY_TYPES[rekey.key_algorithm])
         attributes = (
             KeyAttribute(LkhAttribute.LKH_DOWNLOAD_ARRAY, Secret(array.build())),
             KeyAttribute(LkhAttribute.SIG_ALGORITHM_KEY, verify_key),
@@ -285,8 +304,8 @@ def packet_of(rekey: RekeySA, tolerances: Tolerances | None = None) -> KeyPacket
 
 
 @dataclass(frozen=True, slots=True)
-class _Downloaded:
-    """What a key packet has of a Rekey SA."""
+class DownloadedKeys:
+    """What a key packet has of a Rekey SA. `signature_key`: as sent, None where it has none; `lkh`: leaf first."""
 
     iv: bytes
     key: Secret
@@ -300,7 +319,9 @@ def rekey_sa_of(offered: OfferedRekey, packets: Sequence[KeyPacket], *, sequence
     `sequence`: of the SEQ payload; `received`: monotonic seconds at which the SAK came.
     Raises Malformed unless they have exactly the keys that the policy asks for (RFC 6407 5.6.2, 5.6.3).
     """
-    found = [_READERS[packet.kd_type](offered, packet) for packet in packets]
+    found = [downloaded_keys(offered, packet) for packet in packets]
+    if any(not packet_keys.signature_key and not packet_keys.lkh for packet_keys in found):
+        raise Malformed("a KEK packet without SIG_ALGORITHM_KEY")
     last = found[-1]
     if any(other.key != last.key or other.iv != last.iv for other in found):
         raise Malformed(
@@ -312,7 +333,7 @@ def rekey_sa_of(offered: OfferedRekey, packets: Sequence[KeyPacket], *, sequence
     return offered.sa(
         last.key,
         last.iv,
-        _verify_key_of(offered, signature_keys.pop()),
+        verify_key_of(offered, signature_keys.pop()),
         received=received,
         sequence=sequence,
         lkh=next((item.lkh for item in found if item.lkh), ()),
@@ -330,11 +351,10 @@ def _keys_of(packet: KeyPacket, kinds: type[IntEnum]) -> dict[int, Secret]:
     return keys
 
 
-def _of_kek_packet(offered: OfferedRekey, packet: KeyPacket) -> _Downloaded:
+def _of_kek_packet(offered: OfferedRekey, packet: KeyPacket) -> DownloadedKeys:
     keys = _keys_of(packet, KekKeyAttribute)
-    for kind in KekKeyAttribute:
-        if kind not in keys:
-            raise Malformed(f"a KEK packet without {kind.name}")
+    if KekKeyAttribute.KEK_ALGORITHM_KEY not in keys:
+        raise Malformed("a KEK packet without KEK_ALGORITHM_KEY")
     cipher = offered.cipher
     material = keys[KekKeyAttribute.KEK_ALGORITHM_KEY].reveal()
     if len(material) != cipher.block_octets + cipher.key_octets:
@@ -343,32 +363,38 @@ def _of_kek_packet(offered: OfferedRekey, packet: KeyPacket) -> _Downloaded:
             f" {cipher.key_octets} of key",
             notify=NotifyType.INVALID_KEY_INFORMATION,
         )
-    return _Downloaded(
+    signature_key = keys.get(KekKeyAttribute.SIG_ALGORITHM_KEY)
+    return DownloadedKeys(
         material[: cipher.block_octets],
         Secret(material[cipher.block_octets :]),
-        keys[KekKeyAttribute.SIG_ALGORITHM_KEY].reveal(),
+        None if signature_key is None else signature_key.reveal(),
     )
 
 
-def _of_lkh_packet(offered: OfferedRekey, packet: KeyPacket) -> _Downloaded:
+def _of_lkh_packet(offered: OfferedRekey, packet: KeyPacket) -> DownloadedKeys:
     keys = _keys_of(packet, LkhAttribute)
     if LkhAttribute.LKH_UPDATE_ARRAY in keys:
         raise Malformed("LKH_UPDATE_ARRAY in a GROUPKEY-PULL, which gives a member its keys whole")
     if LkhAttribute.LKH_DOWNLOAD_ARRAY not in keys:
         raise Malformed("an LKH packet without LKH_DOWNLOAD_ARRAY")
     array = DownloadArray.parse(keys[LkhAttribute.LKH_DOWNLOAD_ARRAY].reveal())
-    lkh = lkh_of(array, offered.cipher, _NUMBERS[offered.cipher.name][0])
+    lkh = lkh_of(array, offered.cipher, KEY_TYPES[offered.cipher.name])
     signature_key = keys.get(LkhAttribute.SIG_ALGORITHM_KEY)
-    return _Downloaded(lkh[-1].iv, lkh[-1].key, None if signature_key is None else signature_key.reveal(), lkh)
+    return DownloadedKeys(lkh[-1].iv, lkh[-1].key, None if signature_key is None else signature_key.reveal(), lkh)
 
 
-_READERS: Final[dict[int, Callable[[OfferedRekey, KeyPacket], _Downloaded]]] = {
+_READERS: Final[dict[int, Callable[[OfferedRekey, KeyPacket], DownloadedKeys]]] = {
     KdType.KEK: _of_kek_packet,
     KdType.LKH: _of_lkh_packet,
 }
 
 
-def _verify_key_of(offered: OfferedRekey, octets: bytes) -> bytes:
+def downloaded_keys(offered: OfferedRekey, packet: KeyPacket) -> DownloadedKeys:
+    """What a KEK packet, or an LKH packet with an LKH_DOWNLOAD_ARRAY, has. Raises Malformed unless it fits the SAK."""
+    return _READERS[packet.kd_type](offered, packet)
+
+
+def verify_key_of(offered: OfferedRekey, octets: bytes) -> bytes:
     """The public key as DER SubjectPublicKeyInfo. Raises Malformed, INVALID-KEY-INFORMATION."""
     try:
         verify_key = subject_public_key_info(offered.signature_algorithm, octets)

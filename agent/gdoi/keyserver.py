@@ -41,6 +41,7 @@ from agent.gdoi.offer import GroupOffer
 from agent.gdoi.pull import GroupRequested, PullResponder, PullState
 from agent.gdoi.session import Session
 from agent.gdoi.settings import KeyServerSettings, Refusal
+from agent.gsa.sa import RekeySA
 
 __all__ = ["KeyServerEngine", "Refusal"]
 
@@ -81,20 +82,22 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         self._reply(member, pull, self._sealed(member, pull, pull.exchange.offer(offer, now)))
         return True
 
-    def deliver(self, request: int, sids: Sequence[int], now: float) -> bool:
+    def deliver(self, request: int, sids: Sequence[int], now: float, rekey: RekeySA | None = None) -> bool:
         """Answer PullProven with the keys, once what they stand for is durable. False when the request is gone.
 
-        `sids`: those given to this member (RFC 6407 3.5). Raises ValueError for one that the offer's width cannot hold.
+        `sids`: those given to this member (RFC 6407 3.5). `rekey`: the Rekey SA that was offered, with the key, the
+        member's keys of the hierarchy and the sequence number that it has now; None: as offered.
+        Raises ValueError for a SID that the offer's width cannot hold.
         """
         del now  # the keys' times were given with the offer
         member, pull = self._requests.get(request, (None, None))
         if member is None or pull is None or pull.exchange.state is not PullState.PROVEN:
             return False
-        self._reply(member, pull, self._sealed(member, pull, pull.exchange.deliver(sids)))
+        self._reply(member, pull, self._sealed(member, pull, pull.exchange.deliver(sids, rekey)))
         session = member.session
         session.channel.forget(pull.message_id)
         del self._requests[request]
-        self._out.tell(MemberRegistered(request, session.identity, pull.group, session.peer))
+        self._out.tell(MemberRegistered(request, session.identity, pull.group, session.peer, session.path.local))
         return True
 
     def refuse(self, request: int, refusal: Refusal, now: float) -> bool:
@@ -134,6 +137,10 @@ class KeyServerEngine(Engine[KeyServerEvent]):
         """Monotonic seconds at which `fire` wants to be called, None while nothing waits."""
         times = (self._admission.deadline(), self._members.deadline())
         return min((time for time in times if time is not None), default=None)
+
+    def prepare(self) -> None:
+        """Compute ahead, once everything is sent, what Phase 1 exchanges under way will want."""
+        self._admission.prepare()
 
     # Messages
 

@@ -1,6 +1,7 @@
 """Arrays of a Logical Key Hierarchy in LKH key packets (RFC 6407 5.6.3, RFC 2627 5.4).
 
-Codecs and the cutting of keys; what a member does with an LKH_UPDATE_ARRAY belongs to GROUPKEY-PUSH.
+Codecs, the cutting of keys, and the encryption of an LKH_UPDATE_ARRAY; what a member does with one is
+`agent.gdoi.lkh_member`.
 
 A key says nothing about its length: all keys of an array are equally long, which follows from their count.
 """
@@ -13,12 +14,22 @@ from typing import Final, Self
 
 from agent.errors import Malformed
 from agent.gdoi.isakmp.constants import NotifyType
-from agent.gsa.rekey import KekCipher, LkhKey
+from agent.gdoi.push_cipher import decrypted, encrypted, padded_octets
+from agent.gsa.rekey import KekCipher, LkhKey, LkhUpdate
 from agent.secret import Secret
 from agent.wire.layout import U8, U16, U32, Layout, Row
 from agent.wire.reader import Reader, reading
 
-__all__ = ["MAX_LKH_KEYS", "DownloadArray", "UpdateArray", "WireKey", "download_array_of", "lkh_of"]
+__all__ = [
+    "MAX_LKH_KEYS",
+    "DownloadArray",
+    "UpdateArray",
+    "WireKey",
+    "download_array_of",
+    "keys_of_update",
+    "lkh_of",
+    "update_array_of",
+]
 
 MAX_LKH_KEYS: Final = 1024
 """Keys in one array: a path of a tree, however badly balanced."""
@@ -135,37 +146,66 @@ def lkh_of(array: DownloadArray, cipher: KekCipher, key_type: int) -> tuple[LkhK
     `cipher`, `key_type`: what the SAK says. Raises Malformed, INVALID-KEY-INFORMATION, for keys of another cipher or
     length, and for a node that is there twice.
     """
-    wanted = cipher.block_octets + cipher.key_octets
     for key in array.keys:
-        if key.key_type != key_type or len(key.data) != wanted:
-            raise Malformed(
-                f"LKH key {key.node} of Key Type {key.key_type} and {len(key.data)} octets; {cipher.name} has Key Type"
-                f" {key_type} and {wanted} octets of IV and key",
-                notify=NotifyType.INVALID_KEY_INFORMATION,
-            )
+        _require(key, cipher, key_type, cipher.block_octets + cipher.key_octets)
     if len({key.node for key in array.keys}) != len(array.keys):
         raise Malformed("two LKH keys of one node", notify=NotifyType.INVALID_KEY_INFORMATION)
-    return tuple(_cut(key, cipher) for key in array.keys)
+    return tuple(_cut(key, cipher, key.data.reveal()) for key in array.keys)
 
 
-def _cut(key: WireKey, cipher: KekCipher) -> LkhKey:
-    data = key.data.reveal()
+def _require(key: WireKey, cipher: KekCipher, key_type: int, octets: int) -> None:
+    """Raises Malformed, INVALID-KEY-INFORMATION, unless the key is one of that cipher."""
+    if key.key_type != key_type or len(key.data) != octets:
+        raise Malformed(
+            f"LKH key {key.node} of Key Type {key.key_type} and {len(key.data)} octets; {cipher.name} has Key Type"
+            f" {key_type} and {octets} octets of IV and key",
+            notify=NotifyType.INVALID_KEY_INFORMATION,
+        )
+
+
+def _cut(key: WireKey, cipher: KekCipher, data: bytes) -> LkhKey:
     iv, octets = data[: cipher.block_octets], data[cipher.block_octets :]
     return LkhKey(key.node, key.handle, iv, Secret(octets), key.created_utc_s, key.expires_utc_s)
 
 
+def _written(key: LkhKey, key_type: int, data: bytes) -> WireKey:
+    return WireKey(key.node, key_type, key.created_utc_s, key.expires_utc_s, key.handle, Secret(data))
+
+
 def download_array_of(keys: Sequence[LkhKey], key_type: int) -> DownloadArray:
     """The download of a member's keys, leaf first."""
-    return DownloadArray(
-        tuple(
-            WireKey(
-                key.node,
-                key_type,
-                key.created_utc_s,
-                key.expires_utc_s,
-                key.handle,
-                Secret(key.iv + key.key.reveal()),
-            )
-            for key in keys
+    return DownloadArray(tuple(_written(key, key_type, key.iv + key.key.reveal()) for key in keys))
+
+
+def update_array_of(update: LkhUpdate, cipher: KekCipher, key_type: int) -> UpdateArray:
+    """The update with each key encrypted by the one before it, IV and key together (RFC 6407 5.6.3.2)."""
+    written, under = [], update.under
+    for key in update.keys:
+        data = encrypted(cipher.name, under.key, under.iv, key.iv + key.key.reveal())
+        written.append(_written(key, key_type, data))
+        under = key
+    return UpdateArray(update.under.node, update.under.handle, tuple(written))
+
+
+def keys_of_update(array: UpdateArray, under: LkhKey, cipher: KekCipher, key_type: int) -> tuple[LkhKey, ...]:
+    """The keys of an update that `under` encrypts, lowest first, the new root last (RFC 6407 5.6.3.2).
+
+    Raises Malformed, INVALID-KEY-INFORMATION, for keys of another cipher or length, dates upside down, or a node that
+    is there twice.
+    """
+    plain = cipher.block_octets + cipher.key_octets
+    if (len(under.iv), len(under.key)) != (cipher.block_octets, cipher.key_octets):
+        raise Malformed(
+            f"LKH key {under.node}, which is held, is none of {cipher.name}", notify=NotifyType.INVALID_KEY_INFORMATION
         )
-    )
+    found: list[LkhKey] = []
+    for key in array.keys:
+        _require(key, cipher, key_type, padded_octets(cipher.name, plain))
+        if key.expires_utc_s and key.expires_utc_s < key.created_utc_s:
+            raise Malformed(f"LKH key {key.node} ends before it begins", notify=NotifyType.INVALID_KEY_INFORMATION)
+        data = decrypted(cipher.name, under.key, under.iv, key.data.reveal())
+        under = _cut(key, cipher, data[:plain])
+        found.append(under)
+    if len({key.node for key in found}) != len(found):
+        raise Malformed("two LKH keys of one node", notify=NotifyType.INVALID_KEY_INFORMATION)
+    return tuple(found)

@@ -108,6 +108,11 @@ class MemberEngine(Engine[MemberEvent]):
             times.append(self._standings.current.upkeep.deadline())
         return min(times, default=None)
 
+    def prepare(self) -> None:
+        """Compute ahead, once everything is sent, what a Phase 1 under way will want."""
+        if self._phase_one is not None:
+            self._phase_one.prepare()
+
     # What to do next
 
     def _advance(self, now: float) -> None:

@@ -16,7 +16,7 @@ and wait. One that fails behind a valid HASH ends the exchange: `failed` is True
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
@@ -42,7 +42,7 @@ from agent.gdoi.translate import (
     sids_requested,
 )
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.sa import GroupSA
+from agent.gsa.sa import GroupSA, RekeySA
 
 __all__ = [
     "NONCE_OCTETS",
@@ -310,11 +310,15 @@ class PullResponder(_Exchange[GroupRequested | MemberProven]):
         self._offer = offer
         return message
 
-    def deliver(self, sids: Sequence[int] = ()) -> bytes:
-        """Message 4. `sids`: those given to this member (RFC 6407 3.5). Raises ValueError for a SID too wide."""
+    def deliver(self, sids: Sequence[int] = (), rekey: RekeySA | None = None) -> bytes:
+        """Message 4. `sids`: those given to this member (RFC 6407 3.5); `rekey`: the offer's Rekey SA as it is now.
+
+        Raises ValueError for a SID too wide.
+        """
         if self._offer is None:
             raise RuntimeError("nothing was offered")
-        seq, kd = kd_of(self._offer, sids, self._tolerances)
+        offer = self._offer if rekey is None else replace(self._offer, rekey=rekey)
+        seq, kd = kd_of(offer, sids, self._tolerances)
         payloads: list[TypedPayload] = [kd] if seq is None else [seq, kd]
         message = self._message(payloads)
         self._enter(PullState.PROVEN, PullState.DONE)

@@ -29,8 +29,11 @@ __all__ = [
     "IpsecPolicy",
 ]
 
-MAX_SATS: Final = 256
-"""SATs in one SA payload: far more flows than a group has, and a bound on what one message makes us build."""
+MAX_SATS: Final = 1024
+"""SATs in one SA payload: about as many as its 16 bits of length hold, and a bound on what one message makes us build.
+
+A rekey of a group with a thousand TEKs comes in a few messages, of some 600 SATs with their keys each.
+"""
 
 _SA = Layout(
     "GDOI SA",
@@ -319,7 +322,7 @@ class SAT:
 
 @dataclass(frozen=True, slots=True)
 class GroupSecurityAssociation:
-    """The SA payload of GROUPKEY-PULL with the SA attribute payloads it covers (RFC 6407 5.2).
+    """The SA payload of GROUPKEY-PULL and GROUPKEY-PUSH with the SA attribute payloads it covers (RFC 6407 5.2).
 
     DOI 2 and situation 0 are the only ones there are. Order on the wire: SAK, GAP, SATs; at least one SAK or SAT.
     Raises ValueError for neither.

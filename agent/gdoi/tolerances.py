@@ -11,6 +11,9 @@ Taken from every peer, since nothing is lost by it:
 - several SATs of one SPI that differ in their selectors only: one SA with several flows; with a key packet for each,
   when their keys are equal
 - the payloads of a message in any order behind its HASH; a key of ESP's GMAC in either attribute (5.6.1)
+- in a GROUPKEY-PUSH: a KEK without its public key, which then stays (5.6.2.2); a KEK packet in a group with a key
+  hierarchy, whose root it becomes; SPI zero of the Rekey SA as long as a TEK's (5.9); a whole block of padding
+- in an acknowledgement: L as the block or as the output of the hash (RFC 8263 3.2)
 - SA_ATD of any length; ATD of the whole group in a GROUPKEY-PULL (RFC 8052 2.2.4.1 and RFC 6407 5.4 disagree)
 
 Everything else follows a `Tolerances`, one for each peer.
@@ -44,8 +47,9 @@ class Tolerances:
     `ignore_private_attributes`: pass over attributes of the private ranges in SAK, SAT and GAP, instead of giving up
     (RFC 6407 5.3.2): the peer may mean by them that its packets are of another make.
     `rfc3547`: understand a peer of that older standard. Its proof of possession (POP fields of a SAK, CERT and POP
-    payloads in messages 3 and 4) is passed over, as HASH and Phase 1 prove as much; GAP, Address Preservation and SA
-    Direction, at which it would give up, are left out where they say what holds anyhow. Its KE payload is refused.
+    payloads in messages 3 and 4) is passed over, as HASH and Phase 1 prove as much, and so is a CERT in a
+    GROUPKEY-PUSH; GAP, Address Preservation and SA Direction, at which it would give up, are left out where they say
+    what holds anyhow. Its KE payload is refused.
     Raises ValueError for another length.
     """
 

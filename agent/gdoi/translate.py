@@ -23,11 +23,22 @@ from agent.gdoi.offer import GroupOffer
 from agent.gdoi.sa import GAP, SAT, GroupSecurityAssociation
 from agent.gdoi.tolerances import Tolerances
 from agent.gsa.identity import GroupId, Identity
-from agent.gsa.sa import GroupSA
+from agent.gsa.iec61850 import Iec61850SA
+from agent.gsa.sa import DataSA, GroupSA
 from agent.gsa.sender_ids import SID_BITS, SenderIdSpace
 from agent.secret import Secret
 
-__all__ = ["OfferedPolicy", "gap_of_request", "group_sa_of", "kd_of", "policy_of", "sa_of", "sids_requested"]
+__all__ = [
+    "DownloadedSAs",
+    "OfferedPolicy",
+    "downloaded_sas",
+    "gap_of_request",
+    "group_sa_of",
+    "kd_of",
+    "policy_of",
+    "sa_of",
+    "sids_requested",
+]
 
 _PRIVATE: Final = range(128, 256)
 """GAP attributes for private use (RFC 6407 9)."""
@@ -160,36 +171,56 @@ def group_sa_of(
     `gcks`: the authenticated identity that gave them. Raises Malformed unless each SAT and the SAK have exactly one
     key packet of their SPI, and no packet is left over (RFC 6407 3.3, 5.6).
     """
-    by_type = _packets_by_type(kd)
     if (seq is not None) != (policy.rekey is not None):
         raise Malformed(f"SEQ {'without' if seq is not None else 'missing beside'} SAK")
-    spis = [*(offered.spi for offered in policy.teks), *(offered.spi for offered in policy.iecs)]
-    packets = _match(by_type[KdType.TEK], spis)
-    data = [
-        tek.data_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
-        for offered, start in zip(policy.teks, _starts(policy), strict=True)
-    ]
-    iecs = [
-        iec61850.iec_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
-        for offered, start in zip(policy.iecs, _iec_starts(policy), strict=True)
-    ]
+    found = downloaded_sas(policy, kd, _starts(policy), _iec_starts(policy))
     rekey = None
-    rekey_packets = _match_rekey(by_type, policy.rekey)
     if policy.rekey is not None and seq is not None:
-        rekey = kek.rekey_sa_of(policy.rekey, rekey_packets, sequence=seq.number, received=policy.received)
-    bits, sids = _sids_of(by_type[KdType.SID])
+        rekey = kek.rekey_sa_of(policy.rekey, found.rekey_packets, sequence=seq.number, received=policy.received)
+    bits, sids = _sids_of(found.sid_packets)
     return GroupSA(
         group=group,
         gcks=gcks,
-        data=_older_first(data, lambda sa: sa.flow),
+        data=_older_first(found.data, lambda sa: sa.flow),
         received=now,
         rekey=rekey,
         activation_delay_s=policy.activation_delay_s,
         deactivation_delay_s=policy.deactivation_delay_s,
         sender_ids=sids,
         sender_id_bits=bits,
-        iec61850=_older_first(iecs, lambda sa: sa.selector),
+        iec61850=_older_first(found.iec61850, lambda sa: sa.selector),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedSAs:
+    """A KD joined to its policy: the Data-Security SAs in the policy's order, and the packets of Rekey SA and SIDs."""
+
+    data: tuple[DataSA, ...]
+    iec61850: tuple[Iec61850SA, ...]
+    rekey_packets: tuple[KeyPacket, ...]
+    sid_packets: tuple[KeyPacket, ...]
+
+
+def downloaded_sas(
+    policy: OfferedPolicy, kd: KD, starts: Sequence[float], iec_starts: Sequence[float]
+) -> DownloadedSAs:
+    """The SAs of policy and keys. `starts`, `iec_starts`: for each SAT from when on it is sent on.
+
+    Raises Malformed unless each SAT and the SAK have exactly one key packet of their SPI, and no packet is left over.
+    """
+    by_type = _packets_by_type(kd)
+    spis = [*(offered.spi for offered in policy.teks), *(offered.spi for offered in policy.iecs)]
+    packets = _match(by_type[KdType.TEK], spis)
+    data = tuple(
+        tek.data_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
+        for offered, start in zip(policy.teks, starts, strict=True)
+    )
+    iecs = tuple(
+        iec61850.iec_sa_of(offered, packets[offered.spi], received=policy.received, send_from=start)
+        for offered, start in zip(policy.iecs, iec_starts, strict=True)
+    )
+    return DownloadedSAs(data, iecs, tuple(_match_rekey(by_type, policy.rekey)), tuple(by_type[KdType.SID]))
 
 
 def _packets_by_type(kd: KD) -> dict[int, list[KeyPacket]]:

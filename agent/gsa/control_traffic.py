@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from netaddr import IPNetwork
 
 from agent.gsa.flow import ANY_SOURCE, Flow
+from agent.gsa.sa import RekeySA
 
-__all__ = ["always_passes", "control_within"]
+__all__ = ["always_passes", "control_within", "outgoing_rekeys", "rekey_traffic"]
 
 _UDP, _IGMP, _ICMPV6 = 17, 2, 58
 _GDOI_PORTS: Final = (848, 4500)
@@ -36,3 +38,27 @@ def control_within(flow: Flow) -> Iterator[Flow]:
 def always_passes(flow: Flow) -> bool:
     """Whether each packet of a flow is control traffic (GDOI, IGMP, MLD, ND), so that no group can protect it."""
     return any(control.covers(flow) for control in control_within(flow))
+
+
+def rekey_traffic(rekey: RekeySA) -> Flow | None:
+    """The GROUPKEY-PUSH datagrams of a Rekey SA, from its source where it names one, which pass in clear too.
+
+    None where they need nothing: those to GDOI's own ports always pass, and to a unicast address no group blocks any.
+    """
+    if not rekey.destination.is_multicast() or rekey.destination_port in (0, *_GDOI_PORTS):
+        return None
+    named = rekey.source.version == rekey.destination.version and int(rekey.source) != 0
+    source = IPNetwork(rekey.source) if named else ANY_SOURCE[rekey.destination.version]
+    return Flow(source, IPNetwork(rekey.destination), _UDP, destination_port=rekey.destination_port)
+
+
+def outgoing_rekeys(rekey: RekeySA) -> Flow | None:
+    """Of those, what a key server on this very host sends; None where nothing may go out for them.
+
+    The Rekey SA's source may be an address of ours, so nothing but what leaves from one of GDOI's ports is meant,
+    which no application has.
+    """
+    flow = rekey_traffic(rekey)
+    if flow is None or flow.any_source or rekey.source_port not in _GDOI_PORTS:
+        return None
+    return replace(flow, source_port=rekey.source_port)

@@ -94,6 +94,8 @@ class SadEntry:
     `cipher_key`, `integrity_key`: Secret, as in `DataSA`. `replay_window`: packets, 0 for no anti-replay service.
     `expires`: monotonic seconds; a backstop, for its owner removes it in time, and so no part of the comparison.
     `lifetime_kilobytes`: None for no limit; not compared either. `usage`: counters, in what a data path reports.
+    `first_sequence`: number of the first packet that an SA sends once it was added (RFC 4303 3.3.3); one that is there
+    goes on counting, so it is not compared.
     """
 
     destination: IPAddress
@@ -110,6 +112,7 @@ class SadEntry:
     expires: float | None = field(default=None, compare=False)
     lifetime_kilobytes: int | None = field(default=None, compare=False)
     usage: SaUsage | None = field(default=None, compare=False)
+    first_sequence: int = field(default=1, compare=False)
 
     @property
     def key(self) -> SadKey:

@@ -12,17 +12,15 @@ Addresses are not swapped inbound (RFC 5374 4.1.1). Several groups: the one conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Final
 
 from netaddr import IPAddress, IPNetwork
 
-from agent.gsa.control_traffic import always_passes, control_within
+from agent.gsa.control_traffic import control_within, outgoing_rekeys, rekey_traffic
 from agent.gsa.databases import (
     OWN_PRIORITIES,
-    OWN_REQIDS,
     Action,
     Databases,
     PolicyDirection,
@@ -33,14 +31,13 @@ from agent.gsa.databases import (
     Template,
 )
 from agent.gsa.flow import ANY_SOURCE, Flow
-from agent.gsa.identity import GroupId, GroupIdKind
-from agent.gsa.role import Role
+from agent.gsa.group_policy import DEFAULT_REPLAY_WINDOW, GroupPolicy, Refusal
+from agent.gsa.identity import GroupId
+from agent.gsa.reqids import reqids_of
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
+from agent.gsa.sequence import first_sequence
 
 __all__ = ["DEFAULT_REPLAY_WINDOW", "Desired", "GroupPolicy", "Gspd", "Refusal"]
-
-DEFAULT_REPLAY_WINDOW: Final = 64
-"""Packets; what RFC 4303 3.4.3 recommends."""
 
 _BYPASS: Final = OWN_PRIORITIES.start + 0x10
 _PROTECT: Final = OWN_PRIORITIES.start + 0x40
@@ -52,43 +49,6 @@ _SENDING: Final = frozenset({Direction.SENDER_ONLY, Direction.SYMMETRIC})
 _RECEIVING: Final = frozenset({Direction.RECEIVER_ONLY, Direction.SYMMETRIC})
 _SOURCE_PRESERVED: Final = frozenset({AddressPreservation.SOURCE, AddressPreservation.BOTH})
 _DESTINATION_PRESERVED: Final = frozenset({AddressPreservation.DESTINATION, AddressPreservation.BOTH})
-
-
-@dataclass(frozen=True, slots=True)
-class GroupPolicy:
-    """One group as this host's operator configured it.
-
-    `traffic`: what is never to pass in clear. `replay_window`: packets, for single-source SAs; others have none.
-    `addresses`: this host's own on the group's interface; tunnel mode takes its outer source from them.
-    Raises ValueError without traffic, when a destination is no multicast prefix, or for traffic that `always_passes`.
-    """
-
-    group: GroupId
-    role: Role
-    traffic: tuple[Flow, ...]
-    addresses: tuple[IPAddress, ...] = ()
-    replay_window: int = DEFAULT_REPLAY_WINDOW
-
-    def __post_init__(self) -> None:
-        if not self.traffic:
-            raise ValueError(f"group {self.group} has no traffic")
-        for flow in self.traffic:
-            if not flow.destination.is_multicast():
-                raise ValueError(f"destination {flow.destination} is no multicast address")
-            if always_passes(flow):
-                raise ValueError(f"traffic {flow} is control traffic, which always passes in clear")
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Policy of a GCKS that this host cannot carry out, and why; its flow stays blocked. `spi`: of the SA."""
-
-    group: GroupId
-    spi: Spi
-    reason: str
-
-    def __str__(self) -> str:
-        return f"group {self.group}, SA 0x{self.spi:08x}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +68,15 @@ class Gspd:
 
     def __init__(self, policies: Sequence[GroupPolicy]) -> None:
         self._policies: Final = tuple(policies)
-        self._reqids: Final = _reqids([policy.group for policy in policies])
+        self._reqids: Final = reqids_of([policy.group for policy in policies])
 
     def reqid(self, group: GroupId) -> int:
         """The group's reqid. Raises KeyError for a group that is not configured."""
         return self._reqids[group]
+
+    def group_of_reqid(self, reqid: int | None) -> GroupId | None:
+        """The group that has that reqid, None when none has."""
+        return next((group for group, own in self._reqids.items() if own == reqid), None)
 
     def desired(self, held: Mapping[GroupId, GroupSA], now: float) -> Desired:
         """What SAD and SPD should hold at `now`, with the GSAs held of configured groups.
@@ -127,6 +91,9 @@ class Gspd:
             group_sa = held.get(policy.group)
             if group_sa is not None:
                 build.protect(policy, group_sa, self._reqids[policy.group])
+        for policy in self._policies:
+            if policy.group in held:
+                build.bypass_rekey(policy, held)
         build.bypass_control()
         return Desired(Databases.of(build.sad.values(), build.spd.values()), tuple(build.refusals))
 
@@ -141,28 +108,6 @@ class Gspd:
             if instant is not None and instant > now
         )
         return min(instants, default=None)
-
-
-def _reqids(groups: Iterable[GroupId]) -> dict[GroupId, int]:
-    """A reqid each: a hash, so that it survives a restart and a reload; groups that fall together take the next free.
-
-    A host's reqids are its own affair: nothing goes wrong when somebody chooses group identifiers that fall together.
-    """
-    groups = list(groups)
-    reqids: dict[GroupId, int] = {}
-    taken: set[int] = set()
-    for group in sorted(groups):
-        if group in reqids:
-            raise ValueError(f"group {group} is configured twice")
-        name = group.octets if group.kind is GroupIdKind.KEY_ID else str(group).encode()
-        offset = int.from_bytes(sha256(name).digest()[:4])
-        reqid = OWN_REQIDS[offset % len(OWN_REQIDS)]
-        while reqid in taken:
-            offset += 1
-            reqid = OWN_REQIDS[offset % len(OWN_REQIDS)]
-        taken.add(reqid)
-        reqids[group] = reqid
-    return reqids
 
 
 def _protect_priority(flow: Flow) -> int:
@@ -205,7 +150,7 @@ class _Build:
         self.sad: dict[SadKey, SadEntry] = {}
         self.spd: dict[SpdKey, SpdEntry] = {}
         self.refusals: list[Refusal] = []
-        self._claims: list[tuple[GroupId, Flow]] = []
+        self._claims: dict[GroupId, list[Flow]] = {}
         self._taken: dict[SadKey, tuple[GroupId, DataSA]] = {}
         # What each SA carries: several flows of one SA are one entry of the SAD, whose selector covers them all.
         self._selectors: dict[SadKey, Flow] = {}
@@ -225,9 +170,9 @@ class _Build:
             if (reason := _foreign(policy, sa.flow)) is not None:
                 self._refuse(policy, sa, reason)
                 continue
-            reason = _unable(sa) or self._intrusion(policy, sa) or self._conflict(policy, sa, serving.get(sa.flow, ()))
+            reason = _unable(sa) or self._intrusion(policy, sa) or self._conflict(policy, sa)
             if reason is None:
-                self._claims.append((policy.group, sa.flow))
+                self._claims.setdefault(policy.group, []).append(sa.flow)
                 self._take(policy, sa)
                 serving.setdefault(sa.flow, []).append(sa)
             else:
@@ -243,12 +188,51 @@ class _Build:
                 entry = SpdEntry(key.direction, flow, Action.BYPASS, _BYPASS)
                 self.spd[entry.key] = entry
 
+    def bypass_rekey(self, policy: GroupPolicy, every: Mapping[GroupId, GroupSA]) -> None:
+        """Let a group's rekeys pass where something of its own is in their way.
+
+        Never to a port that is protected by its number, and not through another group's traffic, unless that group's
+        own rekeys (of `every` GSA) pass there. Out of this host only those of a key server that runs on it.
+        """
+        rekey = every[policy.group].rekey
+        flow = rekey_traffic(rekey) if rekey is not None else None
+        if rekey is None or flow is None:
+            return
+        there = (entry.flow for entry in self.spd.values() if entry.action is not Action.BYPASS)
+        in_the_way = [other for other in there if other.overlaps(flow)]
+        if any(other.destination_port for other in in_the_way):
+            self._refuse_rekeys(policy, f"{flow}, would pass in clear where that very port is protected")
+        elif (whose := self._crosses(policy, flow, every)) is not None:
+            hint = "let its key server send them to port 848"
+            self._refuse_rekeys(policy, f"{flow}, would pass in clear through the traffic of group {whose}: {hint}")
+        elif in_the_way:
+            self._set(SpdEntry(PolicyDirection.IN, flow, Action.BYPASS, _BYPASS))
+            outgoing = outgoing_rekeys(rekey)
+            if outgoing is not None:
+                self._set(SpdEntry(PolicyDirection.OUT, outgoing, Action.BYPASS, _BYPASS))
+
+    def _crosses(self, policy: GroupPolicy, flow: Flow, every: Mapping[GroupId, GroupSA]) -> GroupId | None:
+        """Another group through whose traffic a flow of rekeys leads, where it has none like it itself."""
+        for other in self._policies:
+            own = every[other.group].rekey if other.group in every else None
+            like_it = own is not None and rekey_traffic(own) == flow
+            if other.group != policy.group and not like_it and any(mine.overlaps(flow) for mine in other.traffic):
+                return other.group
+        return None
+
+    def _refuse_rekeys(self, policy: GroupPolicy, reason: str) -> None:
+        self.refusals.append(Refusal(policy.group, None, f"its rekeys, {reason}"))
+
     def _serve(self, policy: GroupPolicy, group_sa: GroupSA, reqid: int, flow: Flow, sas: Sequence[DataSA]) -> None:
         """One flow and its SAs, of which several are there during a rollover (RFC 5374 4.2.1)."""
         self._discard(flow, _DISCARD)
+        lasting = [sa for sa in sas if not self._over(sa)]
+        in_force = self._in_force(lasting)
         sending, receiving = [], []
-        for sa in sas:
-            if sa.expires is not None and sa.expires <= self.now:
+        for sa in lasting:
+            switched = in_force is not None and _kind(sa) != _kind(in_force)
+            if switched and in_force is not None and sa.send_from <= self.now:
+                self._refuse(policy, sa, _given_way(sa, in_force))
                 continue
             tunnel_source = _tunnel_source(policy, sa)
             sends = policy.role.sends and sa.direction in _SENDING
@@ -262,25 +246,42 @@ class _Build:
                 continue
             selector = self._selectors[_key(sa)]
             entry = _sad_entry(policy, reqid, sa, selector, tunnel_source if sends else None)
+            if sends:
+                entry = replace(entry, first_sequence=first_sequence(policy.resume, sa, selector, self.now))
             held = self.sad.get(entry.key)
             if held is None or held.source is None:
                 self.sad[entry.key] = entry
-            if sends:
+            if sends and not switched:
                 sending.append((sa, tunnel_source))
-            if receives:
+            if receives and not switched:
                 receiving.append(sa)
         if receiving:
             self._set(_inbound(receiving[-1], reqid))
-        if sending:
-            self._set(_outbound(*self._leading_edge(sending), reqid))
+        leading = self._leading_edge(sending, after_another=len(lasting) < len(sas))
+        if leading is not None:
+            self._set(_outbound(*leading, reqid))
 
-    def _leading_edge(self, sending: Sequence[tuple[DataSA, IPAddress | None]]) -> tuple[DataSA, IPAddress | None]:
+    def _over(self, sa: DataSA) -> bool:
+        return sa.expires is not None and sa.expires <= self.now
+
+    def _in_force(self, lasting: Sequence[DataSA]) -> DataSA | None:
+        """The SA whose protocol and mode a flow's policies ask for: they have room for one pair of them at a time."""
+        active = [sa for sa in lasting if sa.send_from <= self.now]
+        return active[-1] if active else min(lasting, key=lambda sa: sa.send_from, default=None)
+
+    def _leading_edge(
+        self, sending: Sequence[tuple[DataSA, IPAddress | None]], *, after_another: bool
+    ) -> tuple[DataSA, IPAddress | None] | None:
         """The SA to send on: the newest whose ATD has passed (RFC 5374 4.2.1); the first to be due if there is none.
 
-        Newest is last in the GSA's order: a newer policy may have shorter lifetimes than the one it replaces.
+        Newest is last in the GSA's order: a newer policy may have shorter lifetimes than the one it replaces. What a
+        rekey brought does not start before its time, unless the one before it is over, for everybody (`after_another`).
         """
         active = [pair for pair in sending if pair[0].send_from <= self.now]
-        return active[-1] if active else min(sending, key=lambda pair: pair[0].send_from)
+        if active:
+            return active[-1]
+        early = (pair for pair in sending if after_another or pair[0].rekeyed is None)
+        return min(early, key=lambda pair: pair[0].send_from, default=None)
 
     def _intrusion(self, policy: GroupPolicy, sa: DataSA) -> str | None:
         """Why an SA that goes beyond its group's traffic would carry another's, which waits for an SA of its own."""
@@ -291,20 +292,17 @@ class _Build:
                 return f"flow {sa.flow} reaches into the traffic configured for group {other.group}"
         return None
 
-    def _conflict(self, policy: GroupPolicy, sa: DataSA, beside: Sequence[DataSA]) -> str | None:
-        for group, flow in self._claims:
-            if group != policy.group and flow.overlaps(sa.flow):
-                return f"flow {sa.flow} overlaps {flow} of group {group}, which comes first in the configuration"
+    def _conflict(self, policy: GroupPolicy, sa: DataSA) -> str | None:
+        for group, flows in self._claims.items():
+            first = next((flow for flow in flows if flow.overlaps(sa.flow)), None) if group != policy.group else None
+            if first is not None:
+                return f"flow {sa.flow} overlaps {first} of group {group}, which comes first in the configuration"
         group, held = self._taken.get(_key(sa), (policy.group, sa))
         if group != policy.group or not _same_sa(held, sa):
             return f"another SA has the same SPI and destination: {_key(sa)}"
         for twin in (replace(_key(sa), protocol=protocol) for protocol in SecurityProtocol):
             if twin != _key(sa) and twin in self._taken:
                 return f"another SA has the same SPI and destination, which name one SA of a group: {twin}"
-        if beside and beside[0].mode is not sa.mode:
-            return f"its mode is not the {beside[0].mode.value} mode of the SA that serves the flow"
-        if beside and beside[0].protocol is not sa.protocol:
-            return f"its protocol is not the {beside[0].protocol.value} of the SA that serves the flow"
         return None
 
     def _take(self, policy: GroupPolicy, sa: DataSA) -> None:
@@ -381,6 +379,18 @@ def _sad_entry(
         replay_window=policy.replay_window if selector.single_source else 0,
         expires=sa.expires,
         lifetime_kilobytes=sa.lifetime_kilobytes,
+    )
+
+
+def _kind(sa: DataSA) -> tuple[SecurityProtocol, Mode]:
+    return sa.protocol, sa.mode
+
+
+def _given_way(sa: DataSA, newer: DataSA) -> str:
+    """Why an SA is not received on any more: a policy asks for one protocol and mode at a time."""
+    return (
+        f"a newer SA, 0x{newer.spi:08x}, serves the flow by {newer.protocol.value} in {newer.mode.value} mode,"
+        f" not by {sa.protocol.value} in {sa.mode.value} mode"
     )
 
 

@@ -7,7 +7,7 @@ means without end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NewType, Self
 
@@ -71,6 +71,8 @@ class DataSA:
     `expires`: monotonic seconds at which it ends; `lifetime_kilobytes`: None for no such limit.
     `send_from`: monotonic seconds before which senders leave it unused while an older SA serves the flow
     (RFC 5374 4.2.1, ATD); receivers hold it at once.
+    `rekeyed`: monotonic seconds at which a rekey brought it, so that it is unused; None: a registration did, and this
+    host may have sent on it before. No part of what makes two equal.
     Raises ValueError when key lengths do not fit the transform or the SPI is reserved.
     """
 
@@ -87,6 +89,7 @@ class DataSA:
     lifetime_kilobytes: int | None = None
     send_from: float = 0.0
     esn: bool = False
+    rekeyed: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 256 <= self.spi < 2**32:

@@ -1,4 +1,4 @@
-"""The shell around an engine: feed, drain events, send, re-arm one timer."""
+"""The shell around an engine: feed, send, drain events, re-arm one timer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Pump(Generic[Event]):
     """Drives one engine. After any call on the engine from outside, call `turn`.
 
     `send` takes the engine's datagrams; `on_event` takes its events, may call the engine, and must not wait:
-    work that waits goes to a task, which calls `turn` when it has told the engine.
+    work that waits goes to a task, which calls `turn` when it has told the engine. `prepare`: called when everything
+    is sent, for what an engine can compute ahead while its peer is busy.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Pump(Generic[Event]):
         send: Callable[[Datagram], None],
         on_event: Callable[[Event], None],
         clock: Clock,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self._engine = engine
         self._send = send
         self._on_event = on_event
+        self._prepare = prepare
         self._clock = clock
         self._alarm = Alarm(clock, self._fire)
         self._turning = False
@@ -63,7 +66,10 @@ class Pump(Generic[Event]):
             self.turn()
 
     def turn(self) -> None:
-        """Drain events, then datagrams, until the engine is quiet; then re-arm the timer."""
+        """Drain datagrams, then events, until the engine is quiet; then re-arm the timer.
+
+        Datagrams first: the peer works on while what happened is logged and noted here.
+        """
         if self._turning or self._closed:
             # An event's handler called the engine and then us: the loop below sees what came of it.
             return
@@ -71,6 +77,8 @@ class Pump(Generic[Event]):
         try:
             while self._drain():
                 pass
+            if self._prepare is not None:
+                self._prepare()
         finally:
             self._turning = False
         self._alarm.set(self._engine.deadline())
@@ -84,12 +92,12 @@ class Pump(Generic[Event]):
 
     def _drain(self) -> bool:
         busy = False
-        for event in self._engine.events():
-            busy = True
-            self._on_event(event)
         for datagram in self._engine.outgoing():
             busy = True
             self._send(datagram)
+        for event in self._engine.events():
+            busy = True
+            self._on_event(event)
         return busy
 
     def _fire(self) -> None:

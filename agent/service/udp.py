@@ -11,9 +11,11 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Final, Literal
 
 from netaddr import IPAddress
@@ -22,7 +24,7 @@ from agent.errors import LocalError
 from agent.logs import RateLimit, get_logger
 from agent.wire.endpoint import Datagram, Endpoint
 
-__all__ = ["DatagramPort", "PortSet", "Receiver"]
+__all__ = ["MULTICAST_ALL", "DatagramPort", "PortSet", "Receiver", "source_message"]
 
 Receiver = Callable[[bytes, Endpoint, Endpoint], None]
 """What is called with a datagram, the peer's endpoint and the local one."""
@@ -33,6 +35,10 @@ _PER_WAKE: Final = 64
 _CACHED: Final = 1024
 """Addresses kept in their other forms: a registration is ten datagrams between the same two."""
 _IP_PKTINFO: Final = 8  # linux/in.h; the socket module has no name for it
+_PROC_UDP: Final = {4: "/proc/thread-self/net/udp", 6: "/proc/thread-self/net/udp6"}
+MULTICAST_ALL: Final = {4: 49, 6: 29}
+"""IP_MULTICAST_ALL and IPV6_MULTICAST_ALL (linux/in.h, in6.h): off, a socket gets what it has joined, not what others
+of this host have. The socket module has no names for them."""
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("=16sI"))
 
 log = get_logger(__name__)
@@ -43,6 +49,7 @@ class _Family:
     """How one address family tells and sets a datagram's local address.
 
     `layout`: struct in_pktinfo or in6_pktinfo; `address_field`: which of its fields holds the address.
+    `hops_message`: the ancillary message that sets one datagram's TTL or hop limit; `octets`: of an address.
     """
 
     version: Literal[4, 6]
@@ -52,11 +59,15 @@ class _Family:
     message: int
     layout: struct.Struct
     address_field: int
+    hops_message: int
+    octets: int
 
 
 _FAMILIES: Final[dict[int, _Family]] = {
     # Interface index, local address (the source when sending), destination of the header.
-    4: _Family(4, socket.AF_INET, socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTINFO, struct.Struct("=I4s4s"), 1),
+    4: _Family(
+        4, socket.AF_INET, socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTINFO, struct.Struct("=I4s4s"), 1, socket.IP_TTL, 4
+    ),
     # Address, interface index.
     6: _Family(
         6,
@@ -66,6 +77,8 @@ _FAMILIES: Final[dict[int, _Family]] = {
         socket.IPV6_PKTINFO,
         struct.Struct("=16sI"),
         0,
+        socket.IPV6_HOPLIMIT,
+        16,
     ),
 }
 
@@ -115,21 +128,29 @@ class DatagramPort:
 
     def send(self, datagram: Datagram) -> None:
         """Send without waiting, from `datagram.source` where it is specific. What the kernel refuses is counted."""
+        try:
+            self.emit(datagram)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                reason = f"no socket for IPv{datagram.to.address.version}: check the listen addresses"
+            else:
+                reason = os.strerror(error.errno or 0)
+            self._refused(datagram, reason)
+
+    def emit(self, datagram: Datagram, *, hops: int | None = None, interface: int = 0) -> None:
+        """Send as `send` does, but leave it to the caller what to do about an OSError of the kernel's.
+
+        `hops`: TTL or hop limit, the socket's own when None; `interface`: index of the one to leave by, 0 for the one
+        that routing, or a source address of it, chooses. EAFNOSUPPORT stands for no socket of that family.
+        """
         family = _FAMILIES[datagram.to.address.version]
         sender = self._sender(datagram)
         if sender is None:
-            self._refused(datagram, f"no socket for IPv{datagram.to.address.version}: check the listen addresses")
-            return
-        source = datagram.source.address
-        ancillary = []
-        if source.version == datagram.to.address.version and int(source):
-            packed = _packed(source)
-            fields = (0, packed, bytes(4)) if source.version == 4 else (packed, 0)
-            ancillary.append((family.level, family.message, family.layout.pack(*fields)))
-        try:
-            sender.sendmsg([datagram.payload], ancillary, 0, (_host(datagram.to.address), datagram.to.port))
-        except OSError as error:
-            self._refused(datagram, os.strerror(error.errno or 0))
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        ancillary = source_message(datagram.source.address, family.version, interface)
+        if hops is not None:
+            ancillary.append((family.level, family.hops_message, struct.pack("=i", hops)))
+        sender.sendmsg([datagram.payload], ancillary, 0, (_host(datagram.to.address), datagram.to.port))
 
     def close(self) -> None:
         """Close the sockets; safe to call twice."""
@@ -167,6 +188,20 @@ class DatagramPort:
             receiver(payload, _endpoint(name[0], name[1]), to)
 
 
+def source_message(source: IPAddress, version: int, interface: int = 0) -> list[tuple[int, int, bytes]]:
+    """The ancillary message that lets a datagram of IP `version` leave with `source`, by the interface of that index.
+
+    None where both are left to the kernel: the source is unspecified or of another version, the index 0.
+    """
+    family = _FAMILIES[version]
+    named = source.version == version and bool(int(source))
+    if not named and not interface:
+        return []
+    packed = _packed(source) if named else bytes(family.octets)
+    fields = (interface, packed, bytes(4)) if version == 4 else (packed, interface)
+    return [(family.level, family.message, family.layout.pack(*fields))]
+
+
 class PortSet:
     """Several UDP ports of one engine as one, such as 848 and, behind a NAT, 4500 (RFC 3947 4).
 
@@ -187,6 +222,10 @@ class PortSet:
         """Datagrams that could not be sent."""
         return sum(port.dropped for port in self._ports)
 
+    def port_of(self, endpoint: Endpoint) -> DatagramPort | None:
+        """The port that datagrams from `endpoint` can leave by; None where none is bound to its address and number."""
+        return next((port for port in self._ports if any(_serves(each, endpoint) for each in port.endpoints)), None)
+
     def start(self, receiver: Receiver) -> None:
         """Hand every datagram that comes to `receiver`, in the running loop, until `close`."""
         for port in self._ports:
@@ -200,6 +239,11 @@ class PortSet:
         """Close all; safe to call twice."""
         for port in self._ports:
             port.close()
+
+
+def _serves(bound: Endpoint, endpoint: Endpoint) -> bool:
+    same = bound.address == endpoint.address or not int(bound.address)
+    return bound.port == endpoint.port and bound.address.version == endpoint.address.version and same
 
 
 def _local_address(family: _Family, ancillary: Iterable[tuple[int, int, bytes]]) -> IPAddress | None:
@@ -247,11 +291,44 @@ def _bound(address: IPAddress, port: int) -> socket.socket:
         if address.version == 6:
             fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         fresh.setsockopt(family.level, family.receive_option, 1)
-        fresh.bind((str(address), port))
+        fresh.setsockopt(family.level, MULTICAST_ALL[address.version], 0)
+        _bind(fresh, address, port)
     except OSError as error:
         fresh.close()
         raise _refusal(address, port, error) from error
     return fresh
+
+
+def _bind(fresh: socket.socket, address: IPAddress, port: int) -> None:
+    """Bind, but beside sockets that are bound to group addresses, which get no datagram of ours. Raises OSError.
+
+    For those to come, a well-known port is shared once it is bound: who may bind one is trusted, so none is stolen.
+    """
+    try:
+        fresh.bind((str(address), port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not port or not _only_groups_use(address.version, port):
+            raise
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        fresh.bind((str(address), port))
+    fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0 < port < socket.IPPORT_RESERVED)
+
+
+def _only_groups_use(version: int, port: int) -> bool:
+    """Whether every socket that is bound to a port of this host is bound to a group address."""
+    try:
+        lines = Path(_PROC_UDP[version]).read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return False
+    bound = (line.split()[1].split(":") for line in lines)
+    held = [address for address, number in bound if int(number, 16) == port]
+    return all(_from_proc(address).is_multicast() for address in held)
+
+
+def _from_proc(text: str) -> IPAddress:
+    """An address of /proc/net: 32-bit words in the host's byte order."""
+    words = (int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
+    return IPAddress(int.from_bytes(b"".join(words)), 4 if len(text) == 8 else 6)
 
 
 def _refusal(address: IPAddress, port: int, error: OSError) -> LocalError:

@@ -16,12 +16,12 @@ from unittest import mock
 from agent.clock import Entropy
 from agent.crypto import dh
 from agent.crypto.dh_groups import DhGroup
-from agent.gdoi.engine import Engine
 from agent.gdoi.isakmp.channel import Channel, encrypt_message
 from agent.gdoi.isakmp.constants import HeaderFlags, PayloadType
 from agent.gdoi.isakmp.header import HEADER, Header
 from agent.gsa.sa import DataSA
 from agent.secret import Secret
+from agent.service.pump import Engine
 from agent.wire.endpoint import Datagram
 from tests.unit.gdoi.pair import KEY, Pair, an_sa
 

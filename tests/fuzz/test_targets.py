@@ -41,6 +41,11 @@ def raising(*_: object, **__: object) -> Any:
         ("member", "agent.gdoi.translate._sids_of"),
         ("member", "agent.gdoi.lkh.DownloadArray.parse"),
         ("member", "agent.gdoi.iec61850.iec_sa_of"),
+        ("push", "agent.gdoi.rekey_content.deletions_of"),
+        ("push", "agent.gdoi.lkh_member.keys_of_update"),
+        ("push", "agent.gdoi.rekey_keys.verify_key_of"),
+        ("push", "agent.gdoi.rekey_held.WatchedGroup.enter"),
+        ("push-ack", "agent.gdoi.push_ack._identity_of"),
         ("xfrm", "xfrm.state.SecurityAssociation.decode"),
         ("config", "agent.member.setup._gpad_entry"),
         ("config", "agent.gcks.setup._credentials"),
@@ -74,6 +79,11 @@ def test_what_the_gpad_refuses_is_seen() -> None:
     """A member that takes it all the same: the first answer is the engine's, the second the target's."""
     answers = itertools.cycle([(), ("refused",)])
     assert shown("member", "agent.gsa.gpad.GpadEntry.refusals", lambda *_: next(answers))
+
+
+def test_a_forgery_that_is_taken_is_seen() -> None:
+    assert shown("push", "agent.gdoi.push_signature.RekeyVerifier.holds", lambda *_: True)
+    assert shown("push-ack", "agent.gdoi.push_ack.equal", lambda *_: True)
 
 
 def test_a_flood_is_seen() -> None:

@@ -6,14 +6,17 @@ A file is TOML with a `provenance` and `[[vector]]` tables; `kind` says what a v
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tomllib
 import types
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Union
 
 import pytest
+from netaddr import IPAddress
 
 from agent.crypto.ciphers import CbcCipher, decrypt_cbc, encrypt_cbc, pad_zero
 from agent.crypto.ikev1 import cipher_key, derive_skeyids, phase2_iv, skeyid_of_pre_shared_key
@@ -24,13 +27,21 @@ from agent.gdoi.isakmp.constants import ExchangeType, HeaderFlags, PayloadType
 from agent.gdoi.isakmp.header import Header
 from agent.gdoi.isakmp.payloads import Hash, Identification, Nonce, SecurityAssociation
 from agent.gdoi.kd import KD, SEQ
-from agent.gdoi.lkh import DownloadArray, UpdateArray
+from agent.gdoi.kek import KEY_TYPES
+from agent.gdoi.lkh import DownloadArray, UpdateArray, keys_of_update, update_array_of
 from agent.gdoi.pull import GroupRequested, PullInitiator, PullResponder
+from agent.gdoi.push import build_push
+from agent.gdoi.push_ack import AckMessage, ack_key, build_ack, verify_ack
+from agent.gdoi.push_open import open_push
+from agent.gdoi.push_signature import RekeyVerifier
+from agent.gdoi.rekey_content import content_of
 from agent.gdoi.sa import GAP, SAK, SAT, GroupSecurityAssociation
+from agent.gdoi.tolerances import Tolerances
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.rekey import KEK_CIPHERS, Acknowledgement
 from agent.gsa.sa import GroupSA
 from agent.secret import Secret
-from tests.vectors import pull_offers
+from tests.vectors import pull_offers, push_contents
 
 Vector = dict[str, Any]
 
@@ -193,6 +204,59 @@ def check_pull_exchange(vector: Vector) -> None:
     assert group_sa.sender_ids == sids
 
 
+def check_push(vector: Vector) -> None:
+    """Both roles: the record is what the key server builds, and what the member takes for just that."""
+    under, content = push_contents.MESSAGES[vector["message"]]
+    datagram = bytes.fromhex(vector["hex"])
+    assert build_push(under, push_contents.SIGNER, vector["sequence"], content, now=0.0) == datagram
+    opened = open_push(datagram, under, Tolerances())
+    assert opened.sequence == vector["sequence"]
+    assert RekeyVerifier(under.verify_key, under.signature).holds(opened.signed, opened.signature)
+    found = content_of(opened.payloads(Tolerances()), under, {}, received=0.0, tolerances=Tolerances())
+    assert found.deletions.data == content.deletes
+    assert [replace(sa, send_from=0.0) for sa in found.data] == list(content.data)
+    assert (found.activation_delay_s, found.deactivation_delay_s) == (
+        content.activation_delay_s,
+        content.deactivation_delay_s,
+    )
+    if content.rekey is None:
+        assert found.rekey is None
+    else:
+        path = under.lkh[:1] + content.lkh_updates[0].keys if content.lkh_updates else ()
+        assert found.rekey == replace(content.rekey, lkh=path)
+
+
+def check_push_input(vector: Vector) -> None:
+    under, content = push_contents.MESSAGES[vector["message"]]
+    datagram = build_push(under, push_contents.SIGNER, vector["sequence"], content, now=0.0)
+    signed = open_push(datagram, under, Tolerances()).signed
+    assert signed.hex() == vector["hex"]
+    assert hashlib.sha256(signed).hexdigest() == vector["sha256"]
+
+
+def check_push_ack(vector: Vector) -> None:
+    kind, spi, key = Acknowledgement.KEK_SHA256, bytes.fromhex(vector["spi"]), Secret(bytes.fromhex(vector["base_key"]))
+    assert ack_key(kind, key, spi).reveal().hex() == vector["ack_key"]
+    datagram = bytes.fromhex(vector["hex"])
+    assert build_ack(spi, vector["sequence"], IPAddress(vector["address"]), kind, key) == datagram
+    message = AckMessage.parse(datagram)
+    assert (message.spi, message.sequence, str(message.identity)) == (spi, vector["sequence"], vector["address"])
+    other = replace(message, digest=bytes.fromhex(vector["hash_with_l_of_256"]))
+    assert verify_ack(message, kind, key)
+    assert verify_ack(other, kind, key)
+
+
+def check_lkh_update(vector: Vector) -> None:
+    """The keys of the record, encrypted and decrypted."""
+    under, content = push_contents.MESSAGES[vector["message"]]
+    (update,) = content.lkh_updates
+    cipher = KEK_CIPHERS[under.key_algorithm]
+    array = update_array_of(update, cipher, KEY_TYPES[cipher.name])
+    assert array.build().hex() == vector["hex"]
+    parsed = UpdateArray.parse(bytes.fromhex(vector["hex"]))
+    assert keys_of_update(parsed, under.lkh[0], cipher, KEY_TYPES[cipher.name]) == update.keys
+
+
 CHECKS: Final[dict[str, Callable[[Vector], None]]] = {
     "payload": check_payload,
     "value": check_value,
@@ -200,6 +264,10 @@ CHECKS: Final[dict[str, Callable[[Vector], None]]] = {
     "datagram": check_datagram,
     "skeyid": check_skeyid,
     "pull-request": check_pull_request,
+    "push": check_push,
+    "push-input": check_push_input,
+    "push-ack": check_push_ack,
+    "lkh-update": check_lkh_update,
 }
 
 

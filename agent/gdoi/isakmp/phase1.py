@@ -12,15 +12,17 @@
                                        <--   6  HDR*, IDir, HASH_R
                                                 HDR*, IDir, CERT, SIG_R
 
-The responder computes nothing dear before message 3, which an initiator can only send when it received message 2.
+The responder computes nothing dear before message 3, which an initiator can only send when it received message 2. It
+answers that before it computes g^xy, as the initiator has the same to do meanwhile.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import ClassVar, Final
 
-from agent.crypto.dh import generate
-from agent.errors import Malformed, NotAuthorized, Unexpected
+from agent.crypto.dh import DhGroup, KeyPair, generate, require_public
+from agent.errors import Malformed, NotAuthorized, PeerError, Unexpected
 from agent.gdoi.isakmp.chain import Chain
 from agent.gdoi.isakmp.constants import ExchangeType, NotifyType, PayloadType
 from agent.gdoi.isakmp.credentials import methods_for
@@ -57,6 +59,28 @@ class MainMode(PhaseOneExchange):
         self.stage = Stage.SA_SENT
         return self._message(Message.SA, [sa, *self._announced()])
 
+    def prepare(self) -> None:
+        """The key pair that the answer to our offer will most likely want; the keys, once a responder can have them."""
+        have = self._have
+        if self.stage is Stage.SA_SENT and self.initiator and have.ahead is None:
+            group = self._policy.suites[0].group
+            have.ahead = group, generate(group, self._entropy)
+            have.ahead[1].public  # noqa: B018  # a MODP pair raises it when it is first asked for
+        elif self.stage is Stage.KE_SENT and not self.initiator and have.skeyids is None:
+            # A value of no good that nobody saw before: message 5 meets it again.
+            with suppress(PeerError):
+                self._compute()
+
+    def _decrypted(self, header: Header, datagram: bytes) -> Chain:
+        if self.stage is Stage.KE_SENT and not self.initiator and self._have.skeyids is None:
+            self._compute()
+        return super()._decrypted(header, datagram)
+
+    def _compute(self) -> None:
+        """A responder's keys, from g^xy on. Raises Malformed."""
+        have = self._have
+        self._derive(present(have.pair).shared(have.gxi))
+
     def _kind(self, chain: Chain, *, encrypted: bool) -> Message:
         if encrypted:
             return Message.AUTH
@@ -84,11 +108,19 @@ class MainMode(PhaseOneExchange):
         have = self._have
         have.choice = chosen_by_peer(chain.one(SecurityAssociation), have.offered, self._policy.dois)
         self._take_cookie(header)
-        have.pair = generate(have.choice.suite.group, self._entropy)
+        have.pair = self._pair_of(have.choice.suite.group)
         have.gxi = have.pair.public
         have.ni = self._entropy.octets(NONCE_OCTETS)
         asking = requests(have.choice.method, self._credentials)
         return self._message(Message.KE, [KeyExchange(have.gxi), Nonce(have.ni), *asking])
+
+    def _pair_of(self, group: DhGroup) -> KeyPair:
+        """A fresh pair of the group: made ahead, or now."""
+        ahead, self._have.ahead = self._have.ahead, None
+        if ahead is not None and ahead[0] is group:
+            return ahead[1]
+        spare = self._spares.pop(group) if self._spares is not None else None
+        return spare if spare is not None else generate(group, self._entropy)
 
     # Messages 3 and 4: the key exchange
 
@@ -97,10 +129,9 @@ class MainMode(PhaseOneExchange):
         choice = present(have.choice)
         have.gxi, have.ni = ke_and_nonce(chain)
         have.peer_key = self._peer_key(choice.method)
-        pair = generate(choice.suite.group, self._entropy)
-        shared = pair.shared(have.gxi)
-        have.gxr, have.nr = pair.public, self._entropy.octets(NONCE_OCTETS)
-        self._derive(shared)
+        require_public(choice.suite.group, have.gxi)
+        have.pair = self._pair_of(choice.suite.group)
+        have.gxr, have.nr = have.pair.public, self._entropy.octets(NONCE_OCTETS)
         asking = requests(choice.method, self._credentials)
         return self._message(Message.KE, [KeyExchange(have.gxr), Nonce(have.nr), *asking])
 

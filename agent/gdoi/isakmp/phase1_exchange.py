@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from agent.clock import Entropy
 from agent.crypto.ciphers import CBC_CIPHERS
+from agent.crypto.dh import SparePairs
 from agent.crypto.ikev1 import (
     cipher_key,
     derive_skeyids,
@@ -108,8 +109,12 @@ class PhaseOneExchange(ABC):
         utc: Callable[[], datetime],
         extension: Extension | None = None,
         before_unproven: Callable[[], None] | None = None,
+        spares: SparePairs | None = None,
     ) -> None:
-        """`before_unproven`: called before a peer that has shown nothing makes us compute; refuses by a PeerError."""
+        """`before_unproven`: called before a peer that has shown nothing makes us compute; refuses by a PeerError.
+
+        `spares`: key pairs made ahead, where there are some.
+        """
         self.initiator: Final = initiator
         self.peer: Final = peer
         self.cookies = cookies
@@ -123,6 +128,7 @@ class PhaseOneExchange(ABC):
         self._utc: Final = utc
         self._extension: Final = extension
         self._before_unproven: Final = before_unproven
+        self._spares: Final = spares
         self._have = Negotiated()
 
     @property
@@ -186,6 +192,9 @@ class PhaseOneExchange(ABC):
         if self._extension is not None:
             self._extension.take(self, message, chain)
         return reply
+
+    def prepare(self) -> None:  # noqa: B027  # not every mode has something to do
+        """Compute what the next message will want, while the peer has ours. Nothing depends on its being called."""
 
     def wipe(self) -> None:
         """Overwrite what an exchange that came to nothing has derived; those of an SA live on in its channel."""

@@ -7,7 +7,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import Final
 
-from agent.crypto.dh import KeyPair
+from agent.crypto.dh import DhGroup, KeyPair
 from agent.crypto.ikev1 import Skeyids
 from agent.gdoi.isakmp.channel import Channel
 from agent.gdoi.isakmp.constants import Doi
@@ -110,7 +110,8 @@ class PhaseOneSA:
 class Negotiated:
     """What the messages so far left. Names as in RFC 2409 3.2; `body` names are octets as sent.
 
-    `id_body`: the peer's. `certificates`: the peer's so far; `asked_for`: the authorities of its certificate requests,
+    `pair`: our key pair; `ahead`: one made before the group was known, with its group. `id_body`: the peer's.
+    `certificates`: the peer's so far; `asked_for`: the authorities of its certificate requests,
     None while there was none. `certificate`: its own, once verified.
     """
 
@@ -118,6 +119,7 @@ class Negotiated:
     offered: tuple[Transform, ...] = ()
     choice: Offer | None = None
     pair: KeyPair | None = None
+    ahead: tuple[DhGroup, KeyPair] | None = None
     id_body: bytes = b""
     ni: bytes = b""
     nr: bytes = b""

@@ -43,7 +43,7 @@ def test_no_key_shows_in_a_repr() -> None:
         ("000100000100000904c0ffee", "wants 4 octets, 3 are left"),
         ("000100000100000a04c0ffee0180", "attribute type with value or length wants 4"),
         ("000100000100000904c0ffee0100", "KD has 1 octets too many"),
-        ("ffff0000", "65535 key packets, more than 512"),
+        ("ffff0000", "65535 key packets, more than 2048"),
     ],
 )
 def test_what_is_no_kd_is_refused(octets: str, text: str) -> None:

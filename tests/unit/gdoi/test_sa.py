@@ -98,7 +98,7 @@ def test_sats_are_bounded() -> None:
     most = GroupSecurityAssociation(SAK_VALUE, GAP_VALUE, (SAT_VALUE,) * MAX_SATS)
     assert GroupSecurityAssociation.parse(most.build()) == most
     more = GroupSecurityAssociation(SAK_VALUE, GAP_VALUE, (SAT_VALUE,) * (MAX_SATS + 1))
-    with pytest.raises(Malformed, match="more than 256 SATs"):
+    with pytest.raises(Malformed, match=f"more than {MAX_SATS} SATs"):
         GroupSecurityAssociation.parse(more.build())
 
 

@@ -296,10 +296,32 @@ def test_a_flow_outside_the_configured_traffic_is_refused_and_not_touched() -> N
     assert all(found.flow.destination.ip != IPAddress("239.1.1.2") for found in result.databases.spd)
 
 
-def test_another_mode_for_a_flow_that_is_served_is_refused() -> None:
+def test_of_two_modes_for_one_flow_the_newer_serves_and_what_becomes_of_the_older_is_told() -> None:
     result = desired(policy(), data_sa(), data_sa(spi=0x1001, mode=Mode.TUNNEL))
-    assert "is not the transport mode" in result.refusals[0].reason
-    assert list(sad(result.databases)) == [0x1000]
+    assert "0x00001001, serves the flow by esp in tunnel mode, not by esp in transport mode" in str(result.refusals[0])
+    assert list(sad(result.databases)) == [0x1001]
+
+
+def test_another_mode_is_held_at_once_and_takes_over_at_atd_in_both_directions() -> None:
+    older, newer = data_sa(), data_sa(spi=0x1001, mode=Mode.TUNNEL, send_from=60.0, rekeyed=1.0)
+    for now, mode, spi in ((1.0, Mode.TRANSPORT, 0x1000), (60.0, Mode.TUNNEL, 0x1001)):
+        result = desired(policy(), older, newer, now=now)
+        inbound, outbound = (entry(result.databases, direction, TRAFFIC).template for direction in (IN, OUT))
+        assert inbound is not None
+        assert inbound.mode is mode
+        assert 0x1001 in sad(result.databases)
+        if mode is Mode.TRANSPORT:
+            assert (outbound and outbound.spi) == spi
+            assert result.refusals == ()
+
+
+def test_the_first_sa_of_a_flow_that_a_rekey_brought_is_not_sent_on_before_its_time() -> None:
+    fresh = data_sa(send_from=60.0, rekeyed=1.0)
+    early = desired(policy(), fresh, now=1.0)
+    assert entry(early.databases, OUT, TRAFFIC).action is Action.DISCARD
+    assert entry(early.databases, IN, TRAFFIC).action is Action.PROTECT
+    assert out_spi(desired(policy(), fresh, now=60.0)) == 0x1000
+    assert out_spi(desired(policy(), data_sa(spi=0x999, expires=5.0), fresh, now=10.0)) == 0x1000
 
 
 @pytest.mark.requirement("OWN-04")
@@ -334,7 +356,8 @@ def test_ah_and_esp_are_no_two_sas_under_one_spi_nor_for_one_flow() -> None:
     twins = desired(policy(TRAFFIC, other_flow), data_sa(), data_sa(other_flow, **AH))
     assert "which name one SA of a group: esp SA 0x00001000" in twins.refusals[0].reason
     mixed = desired(policy(), data_sa(), data_sa(spi=0x1001, **AH))
-    assert "its protocol is not the esp" in mixed.refusals[0].reason
+    assert "serves the flow by ah in transport mode, not by esp" in mixed.refusals[0].reason
+    assert {held.protocol for held in mixed.databases.sad} == {SecurityProtocol.AH}
 
 
 class TestSeveralFlowsOfOneSa:

@@ -146,3 +146,38 @@ def test_several_ports_are_one_and_the_source_names_which() -> None:
         host.port.close()
 
     run(body)
+
+
+def test_what_others_of_this_host_joined_is_not_taken() -> None:
+    async def body() -> None:
+        host = Host(ANY[4])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
+            member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, bytes([239, 66, 7, 8, 127, 0, 0, 1]))
+            member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, bytes([127, 0, 0, 1]))
+            member.sendto(b"to the group", ("239.66.7.8", host.number))
+            member.sendto(b"to us", ("127.0.0.1", host.number))
+        assert (await host.next())[0] == b"to us"
+        host.port.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize(("version", "group"), [(4, "239.66.7.8"), (6, "ff15::667:8")])
+def test_a_port_that_only_groups_use_is_free(version: int, group: str) -> None:
+    """So a key server starts beside a member that hears its rekeys."""
+
+    async def body() -> None:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as ear, socket.socket(family, socket.SOCK_DGRAM) as other:
+            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ear.bind((group, 0))
+            port = ear.getsockname()[1]
+            bound = DatagramPort.bind([ANY[version]], port)
+            assert bound.endpoints[0].port == port
+            bound.close()
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind((str(LOCALHOST[version]), port))
+            with pytest.raises(LocalError, match="is in use"):
+                DatagramPort.bind([ANY[version]], port)
+
+    run(body)
