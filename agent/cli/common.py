@@ -60,10 +60,12 @@ class Reply:
     as_json: bool
 
     @classmethod
-    def of(cls, socket_path: Path, command: str, as_json: bool, **arguments: object) -> Reply:
-        """Ask the daemon. Raises LocalError when it does not run, or refuses."""
+    def of(
+        cls, socket_path: Path, command: str, as_json: bool, *, timeout_s: float = 10.0, **arguments: object
+    ) -> Reply:
+        """Ask the daemon. Raises LocalError when it does not run, refuses, or takes longer than `timeout_s`."""
         given = {key: value for key, value in arguments.items() if value is not None}
-        return cls(ask(socket_path, command, given), as_json)
+        return cls(ask(socket_path, command, given, timeout_s=timeout_s), as_json)
 
     def show(self, columns: Sequence[Column], *, empty: str = "none") -> None:
         """Print the answer's rows as a table, or the whole answer as JSON."""

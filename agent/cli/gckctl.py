@@ -19,6 +19,7 @@ from agent.cli.common import (
     socket_option,
     span,
 )
+from agent.cli.gckctl_rekey import add_rekey_commands
 from agent.config.gcks import DEFAULT_SOCKET
 from agent.gcks import setup
 from agent.gcks.views import MOST_ROWS
@@ -80,6 +81,14 @@ _MEMBERS: Final = (
     Column("REMAINING", _remaining, numeric=True),
 )
 
+_REKEY_COUNTS: Final = {
+    "datagrams": "rekey datagrams",
+    "unsent": "rekeys unsent",
+    "resends": "rekeys said once more",
+    "acknowledgements_missing": "acknowledgements missing",
+    "acknowledgements_refused": "acknowledgements refused",
+}
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mcastsec")
@@ -105,6 +114,7 @@ def status(socket_path: Path, as_json: bool) -> None:
         "groups": value["groups"],
         "members": value["members"],
         **{name.replace("_", " "): count for name, count in value["counts"].items()},
+        **{_REKEY_COUNTS.get(name, name): count for name, count in value.get("rekeys", {}).items()},
         "unsent datagrams": value["unsent_datagrams"],
     }
     show([{"what": name, "value": fact} for name, fact in facts.items()], _FACTS, as_json=False)
@@ -150,6 +160,9 @@ def audit_log(
 def check(file: Path, as_json: bool) -> None:
     """Check a configuration FILE as a start does, with the key files it names; all faults at once."""
     check_configuration(file, lambda path: setup.check(path).warnings, as_json=as_json)
+
+
+add_rekey_commands(commands)
 
 
 def main() -> None:

@@ -38,6 +38,17 @@ _GROUPS = (
     Column.of("TRIES", "tries", numeric=True),
     Column.of("JOINED", "joined"),
 )
+_REKEYS = (
+    Column.of("GROUP", "id"),
+    Column("KEK", lambda row: row["rekey"]["spi"]),
+    Column("REKEYS TO", lambda row: row["rekey"]["destination"]),
+    Column("SEQ", lambda row: row["rekey"]["sequence"], numeric=True),
+    Column("LAST REKEY", lambda row: row["rekey"]["last_rekey"]),
+    Column("TOOK", lambda row: _milliseconds(row["rekey"]["switch_ms"])),
+    Column("ACKNOWLEDGED", lambda row: row["rekey"]["acknowledged"], numeric=True),
+    Column("SWITCHES IN", lambda row: span(row["next_switch_s"])),
+    Column("KEK EXPIRES IN", lambda row: span(row["rekey"]["expires_s"])),
+)
 _CAUSES = (
     Column.of("GROUP", "group"),
     Column.of("WHAT", "text"),
@@ -49,6 +60,7 @@ _SAS = (
     Column.of("FLOW", "flow"),
     Column.of("TRANSFORM", "transform"),
     Column.of("SENDING", "sending"),
+    Column("SENT ON IN", lambda row: span(row["send_in_s"]) if row["send_in_s"] else None),
     Column.of("PACKETS", "packets", numeric=True),
     Column.of("OCTETS", "octets", numeric=True),
     Column("REMAINING", lambda row: span(row["remaining_s"])),
@@ -119,7 +131,7 @@ def policies(socket_path: Path, as_json: bool) -> None:
 @click.option("--keys", is_flag=True, help="With the keys of IEC 61850 SAs, for who may have them.")
 @json_option
 def events(socket_path: Path, keys: bool, as_json: bool) -> None:
-    """What happens, as it happens: registrations with their policy, refusals, Phase 1. First, what is held now."""
+    """What happens, as it happens: registrations, rekeys, refusals, Phase 1. First, what is held now."""
     with suppress(KeyboardInterrupt):
         for event in follow(socket_path, "events", {"keys": True} if keys else None):
             click.echo(json.dumps({"version": SCHEMA_VERSION, "event": event}) if as_json else _event_line(event))
@@ -172,6 +184,10 @@ async def _probe() -> None:
 
 def _show_groups(rows: Sequence[Mapping[str, Any]]) -> None:
     show(rows, _GROUPS, as_json=False, empty="no groups")
+    rekeyed = [row for row in rows if row["rekey"] is not None]
+    if rekeyed:
+        click.echo()
+        show(rekeyed, _REKEYS, as_json=False)
     _show_causes(
         [
             {"group": row["id"], "text": text}
@@ -179,9 +195,14 @@ def _show_groups(rows: Sequence[Mapping[str, Any]]) -> None:
             for text in (
                 *(f"{failure['key_server']}: {failure['text']}" for failure in row["failures"]),
                 *row["problems"],
+                *(f"to be registered soon: {need}" for need in row["needs"]),
             )
         ]
     )
+
+
+def _milliseconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} ms"
 
 
 def _show_causes(rows: Sequence[Mapping[str, Any]]) -> None:

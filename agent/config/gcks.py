@@ -9,14 +9,14 @@ from typing import Annotated, Any, Final, Literal
 from netaddr import IPAddress
 from pydantic import Field, model_validator
 
-from agent.config.gpad import IecTransformName, KekCipherName, RekeySignatureName, TolerancesTable
+from agent.config.gpad import IecTransformName, TolerancesTable
+from agent.config.kek import KekTable, LkhTable
 from agent.config.phase1 import PhaseOneTable
 from agent.config.types import (
     Address,
     Fault,
     FilePath,
     FlowTable,
-    GroupAddress,
     GroupNumber,
     IdentityTable,
     LogFormatName,
@@ -37,7 +37,6 @@ from agent.config.types import (
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
 from agent.gsa.oid import OidSelector
-from agent.gsa.rekey import Acknowledgement
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, Mode
 from agent.logs import LogFormat
@@ -54,6 +53,7 @@ __all__ = [
     "Iec61850Table",
     "KekTable",
     "KeyServerConfig",
+    "LkhTable",
     "MemberTable",
     "TekTable",
 ]
@@ -72,6 +72,7 @@ class GckdTable(Table):
     `store`: the SQLite file, in a folder that only gckd's user may enter. `control_group`: the UNIX group whose
     members may use gckctl. `nat_traversal`: serve members behind a NAT, on `nat_traversal_port` besides.
     `audit_days`, `audit_rows`: how long the audit log keeps a row, and how many of registrations and of all else.
+    `wait_for_disk`: let every registration wait until the disk has it; those that give Sender-IDs do anyway.
     """
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = _ANY_ADDRESSES
@@ -83,6 +84,7 @@ class GckdTable(Table):
     nat_traversal_port: Port = 4500
     audit_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] = 365
     audit_rows: Annotated[int, Field(strict=True, ge=100, le=100_000_000)] = 1_000_000
+    wait_for_disk: Annotated[bool, Field(strict=True)] = False
     log_format: LogFormatName | None = None
 
     @property
@@ -189,30 +191,6 @@ class Iec61850Table(Table):
     renewal_lead_s: Seconds | None = None
     activation_delay_s: Seconds | None = None
     key_delivery_assurance: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
-
-
-class KekTable(Table):
-    """The Rekey SA of a group (RFC 6407 5.3): members get it with a registration.
-
-    `cipher`, `signature`: by name; `signature_key`: the pair to sign with (PEM), made by gckd when left out.
-    `lifetime_s`: of each KEK; `source`, `destination`, `port`: of GROUPKEY-PUSH datagrams; `acknowledgement`: the one
-    that members are asked for (RFC 8263), none when left out.
-    """
-
-    cipher: KekCipherName = "aes-cbc-256"
-    signature: RekeySignatureName = "ecdsa-256"
-    signature_key: SecretKeyFile | None = None
-    lifetime_s: Annotated[Seconds, Field(ge=60)] = 86_400
-    source: Address
-    destination: GroupAddress
-    port: Port = 848
-    acknowledgement: Annotated[Acknowledgement, named(Acknowledgement)] | None = None
-
-    @model_validator(mode="after")
-    def _one_family(self) -> KekTable:
-        if self.source.version != self.destination.version:
-            raise ValueError(f"source {self.source} and destination {self.destination} differ in family")
-        return self
 
 
 _MOST_LINES: Final = 128

@@ -47,6 +47,7 @@ from agent.gsa.identity import GroupId
 from agent.gsa.iec61850 import AUTHENTICATING_IEC_TRANSFORMS
 from agent.gsa.role import Role
 from agent.gsa.sa import Mode
+from agent.gsa.sequence import FirstSequence
 from agent.logs import LogFormat
 
 __all__ = [
@@ -188,6 +189,9 @@ class GroupTable(Table):
     for a group that has SAs of IEC 61850 alone.
     `interface`: where its packets come and go; needed by `join`, by tunnel mode and where the host has several.
     `join`: gmd holds the IGMP or MLD membership. `on_stop`: what a clean stop leaves.
+    `rekey_interface`: where its rekeys come; None: `interface`, or else the one that leads to the key server.
+    `resume_sequence`: a sender of a single-source group that came back counts on where it was, by a map of rates that
+    `resume_rate_factor` multiplies.
     `renewal_lead_s`: SAs are asked for anew one and a half to one and three quarters of it before they end; None: as
     long as their lifetimes say, 60 s or 5 % and the key server's own lead.
     """
@@ -201,6 +205,9 @@ class GroupTable(Table):
     join: Annotated[bool, Field(strict=True)] = False
     on_stop: Annotated[OnStop, named(OnStop)] = OnStop.BLOCK
     renewal_lead_s: Seconds | None = None
+    rekey_interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
+    resume_sequence: Annotated[bool, Field(strict=True)] = True
+    resume_rate_factor: Annotated[float, Field(strict=True, ge=0.001, le=1000)] = 1.0
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -218,6 +225,11 @@ class GroupTable(Table):
     def flows(self) -> tuple[Flow, ...]:
         """The flows of its traffic."""
         return tuple(table.flow for table in self.traffic)
+
+    @property
+    def resume(self) -> FirstSequence | None:
+        """Where a sender that came back counts on; None: from 1."""
+        return FirstSequence(self.resume_rate_factor) if self.resume_sequence else None
 
 
 class MemberConfig(Table):

@@ -38,6 +38,13 @@ class AuditEvent(Enum):
     TEKS_REPLACED = "teks-replaced"
     MEMBER_REMOVED = "member-removed"
     PEER_MOVED = "peer-moved"
+    REKEYED = "rekeyed"
+    EVICTED = "evicted"
+    ADMITTED = "admitted"
+    POLICY_REPLACED = "policy-replaced"
+    ACKNOWLEDGEMENT_MISSING = "acknowledgement-missing"
+    ACKNOWLEDGEMENT_REFUSED = "acknowledgement-refused"
+    LISTENER_DROPPED = "listener-dropped"
 
 
 @dataclass(frozen=True, slots=True)

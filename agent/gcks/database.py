@@ -1,6 +1,7 @@
 """The key server's database, SQLite: schema, migrations, statements. Blocking: `agent.gcks.store` runs it in a thread.
 
-Durable before it answers: every public call that writes is one transaction, synced to the disk when it returns.
+Durable before it answers: every public call that writes is one transaction, synced to the disk when it returns. Within
+`unsynced` it is written when it returns, and so outlives gckd, but not a power loss before the next `sync`.
 Keys are in it in clear, so the file belongs to gckd's user alone and what is deleted is overwritten.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from agent.config.files import STORE_FOLDER_MODE, folder_missing
 from agent.errors import LocalError
@@ -23,7 +24,10 @@ from agent.gsa.identity import GroupId
 from agent.gsa.sa import Spi
 from agent.secret import Secret
 
-__all__ = ["Database", "StoreError"]
+__all__ = ["Database", "StoreError", "Write", "insert_teks", "restart_sids", "restate_teks"]
+
+Write: TypeAlias = Callable[[sqlite3.Cursor], None]
+"""Statements that are a part of somebody's transaction."""
 
 _OPEN_PRAGMAS: Final = (
     # One gckd a store: two would give out the same SIDs.
@@ -34,6 +38,12 @@ _OPEN_PRAGMAS: Final = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
 )
+
+_UNSYNCED: Final = ("PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 0")
+_SYNCED: Final = ("PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 1000")
+"""Folding the log into the file waits for the disk, too."""
+_FOLDED_OCTETS: Final = 4 << 20
+"""A log so long is folded into the file."""
 
 _WHOLE: Final = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _PART: Final = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
@@ -55,11 +65,13 @@ class Database:
             self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         self._path = path
         self._batched = False
+        self._log: int | None = None
         try:
             with _as_store_error(path):
                 for pragma in _OPEN_PRAGMAS:
                     self._connection.execute(pragma)
             self._migrate()
+            self._go_on()
         except BaseException:
             self._connection.close()
             raise
@@ -73,6 +85,15 @@ class Database:
                 "run the gckd that wrote it, or move the file away to start anew",
                 exit_status=os.EX_DATAERR,
             )
+
+    def _go_on(self) -> None:
+        """Pass over the SIDs that may have been given by transactions that are lost, as the store was not closed."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "UPDATE sid_counters SET next = max(next, (SELECT mark FROM sid_marks WHERE group_id ="
+                " sid_counters.group_id)) WHERE group_id IN (SELECT group_id FROM sid_marks)"
+            )
+            cursor.execute("DELETE FROM sid_marks")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
@@ -104,12 +125,47 @@ class Database:
             finally:
                 self._batched = False
 
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """What is committed within is in the log of the file, but nobody waits for the disk: `sync` is due after.
+
+        The log is read up to the last transaction that is whole, so that a power loss takes the latest of these and
+        nothing else; one that is synced takes all before it along. Raises StoreError.
+        """
+        with _as_store_error(self._path):
+            for pragma in _UNSYNCED:
+                self._connection.execute(pragma)
+            try:
+                yield
+            finally:
+                for pragma in _SYNCED:
+                    self._connection.execute(pragma)
+
+    def sync(self) -> bool:
+        """Wait until the disk has all that was committed; whether the log is so long that it wants folding.
+
+        The one call that may run in another thread beside any other but `close`. Raises StoreError.
+        """
+        try:
+            if self._log is None:
+                self._log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            os.fdatasync(self._log)
+            return os.fstat(self._log).st_size > _FOLDED_OCTETS
+        except OSError as error:
+            text = f"{self._path}-wal: {error.strerror}: check the disk and the file"
+            raise StoreError(text, exit_status=os.EX_IOERR) from error
+
     def close(self) -> None:
         """Fold the log into the file and close it."""
         try:
+            with self.transaction() as cursor:
+                cursor.execute("DELETE FROM sid_marks")
             self.fold()
         finally:
             self._connection.close()
+            if self._log is not None:
+                os.close(self._log)
+                self._log = None
 
     def teks(self) -> list[Tek]:
         """Every TEK held, oldest first; their spans are UTC."""
@@ -136,33 +192,27 @@ class Database:
         with self.transaction() as cursor:
             return {spi for (spi,) in cursor.execute("SELECT spi FROM spis")}
 
+    def write(self, writes: Iterable[Write]) -> None:
+        """All of these in one transaction. Raises StoreError."""
+        with self.transaction() as cursor:
+            for write in writes:
+                write(cursor)
+
     def add_teks(self, teks: Iterable[Tek]) -> None:
         """Keep fresh TEKs, their spans in UTC. Raises StoreError for an SPI that was used before."""
         with self.transaction() as cursor:
-            for tek in teks:
-                _insert_tek(cursor, tek)
+            insert_teks(cursor, teks)
 
     def replace_teks(self, group: GroupId, teks: Iterable[Tek]) -> None:
         """Delete every TEK of a group, keep these instead and let SIDs begin at 0, all at once (RFC 6407 3.5)."""
         with self.transaction() as cursor:
-            cursor.execute("DELETE FROM teks WHERE group_id = ?", (str(group),))
-            for tek in teks:
-                _insert_tek(cursor, tek)
-            # On to the next multiple, whose lower bits are 0 at every width.
-            cursor.execute(
-                "UPDATE sid_counters SET next = (next + ? - 1) / ? * ? WHERE group_id = ?",
-                (*(_SID_ROUND,) * 3, str(group)),
-            )
+            restart_sids(cursor, group)
+            insert_teks(cursor, teks)
 
     def restate(self, spans: Iterable[tuple[Spi, Span]]) -> None:
         """Write the spans of TEKs anew, in UTC, after the wall clock was set."""
         with self.transaction() as cursor:
-            for spi, span in spans:
-                cursor.execute(
-                    "UPDATE teks SET created_utc = ?, activates_utc = ?, expires_utc = ? WHERE spi = ?",
-                    (span.created, span.activates, span.expires, spi),
-                )
-                cursor.execute("UPDATE spis SET expires_utc = ? WHERE spi = ?", (span.expires, spi))
+            restate_teks(cursor, spans)
 
     def end_teks(self, spis: Iterable[Spi]) -> None:
         """Delete TEKs, keys and all; their SPIs stay used."""
@@ -183,21 +233,43 @@ class Database:
             )
 
 
-def _insert_tek(cursor: sqlite3.Cursor, tek: Tek) -> None:
-    cursor.execute("INSERT INTO spis VALUES (?, ?, ?)", (tek.spi, str(tek.group), tek.span.expires))
+def insert_teks(cursor: sqlite3.Cursor, teks: Iterable[Tek]) -> None:
+    """Keep fresh TEKs, their spans in UTC. Raises sqlite3.Error for an SPI that was used before."""
+    for tek in teks:
+        cursor.execute("INSERT INTO spis VALUES (?, ?, ?)", (tek.spi, str(tek.group), tek.span.expires))
+        cursor.execute(
+            "INSERT INTO teks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (
+                tek.spi,
+                str(tek.group),
+                tek.line,
+                tek.generation,
+                tek.cipher_key.reveal(),
+                tek.integrity_key.reveal(),
+                tek.span.created,
+                tek.span.activates,
+                tek.span.expires,
+            ),
+        )
+
+
+def restate_teks(cursor: sqlite3.Cursor, spans: Iterable[tuple[Spi, Span]]) -> None:
+    """Write the spans of TEKs anew, in UTC."""
+    for spi, span in spans:
+        cursor.execute(
+            "UPDATE teks SET created_utc = ?, activates_utc = ?, expires_utc = ? WHERE spi = ?",
+            (span.created, span.activates, span.expires, spi),
+        )
+        cursor.execute("UPDATE spis SET expires_utc = ? WHERE spi = ?", (span.expires, spi))
+
+
+def restart_sids(cursor: sqlite3.Cursor, group: GroupId) -> None:
+    """Delete every TEK of a group and let its SIDs begin at 0 (RFC 6407 3.5)."""
+    cursor.execute("DELETE FROM teks WHERE group_id = ?", (str(group),))
+    # On to the next multiple, whose lower bits are 0 at every width.
     cursor.execute(
-        "INSERT INTO teks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-        (
-            tek.spi,
-            str(tek.group),
-            tek.line,
-            tek.generation,
-            tek.cipher_key.reveal(),
-            tek.integrity_key.reveal(),
-            tek.span.created,
-            tek.span.activates,
-            tek.span.expires,
-        ),
+        "UPDATE sid_counters SET next = (next + ? - 1) / ? * ? WHERE group_id = ?",
+        (*(_SID_ROUND,) * 3, str(group)),
     )
 
 

@@ -4,6 +4,10 @@ SIDs (RFC 6407 3.5, RFC 6054 4): a group has a counter that only grows, over res
 modulo the number of SIDs there are. Each TEK of a counter mode has noted the value that it was first given with, so it
 is known which SIDs it has seen: none goes out twice under one key. When a TEK has seen all of them, nothing is given,
 and the keeper replaces the group's TEKs and lets the SIDs begin at 0 again.
+
+A grant `at_once` does not wait for the disk, so a power loss may take it back, with the counter's last steps. That is
+why the disk has a mark before: no value above it is given so, and a store that was not closed goes on from there. Nor
+is a TEK's first SID given so, as the note of it must not be lost.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ __all__ = [
     "NO_SIDS",
     "Grant",
     "GrantRefused",
+    "NotAhead",
     "Registration",
     "SidDemand",
     "SidsExhausted",
@@ -28,6 +33,12 @@ __all__ = [
     "registrations",
     "sid_counter",
 ]
+
+
+_AHEAD = 256
+"""SIDs that a mark is ahead of what was given: so many registrations later the next one waits for the disk."""
+_BLOCKS_A_SPACE = 32
+"""No mark is further ahead than this part of all SIDs, as a store that was not closed passes over them."""
 
 
 class GrantRefused(Exception):
@@ -42,9 +53,16 @@ class Superseded(GrantRefused):
     """A TEK of the offer has ended or was replaced since: message 2 named what is no more."""
 
 
+class NotAhead(GrantRefused):
+    """What goes with this registration has to be on the disk before it is given: wait for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Who gets which SAs: a registration, committed before message 4 leaves. `expires_utc`: of the last SA given."""
+    """Who gets which SAs: a registration, committed before message 4 leaves. `expires_utc`: of the last SA given.
+
+    `kek`: SPI of the KEK among them; `after`: number of the group's latest rekey message that they take account of.
+    """
 
     group: GroupId
     identity: Identity
@@ -53,6 +71,8 @@ class Grant:
     spis: tuple[int, ...]
     at_utc: float
     expires_utc: float
+    kek: bytes | None = None
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +102,17 @@ class Registration:
     times: int
 
 
-def grant(database: Database, given: Grant, demand: SidDemand = NO_SIDS) -> tuple[int, ...]:
+def grant(database: Database, given: Grant, demand: SidDemand = NO_SIDS, *, at_once: bool = False) -> tuple[int, ...]:
     """Commit a registration; the SIDs that go with it, the group's next ones.
 
-    Raises SidsExhausted or Superseded, having changed nothing, and StoreError.
+    `at_once`: within `Database.unsynced`. Raises SidsExhausted, Superseded or, then, NotAhead, having changed nothing,
+    and StoreError.
     """
     with database.transaction() as cursor:
         _check_held(cursor, given.spis)
-        sids = _next_sids(cursor, given.group, demand) if demand.count else ()
+        if given.kek is not None:
+            _check_rekeyed(cursor, given.group, given.after)
+        sids = _next_sids(cursor, given, demand, at_once=at_once) if demand.count else ()
         cursor.execute(
             "INSERT INTO registrations VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
             " address = excluded.address, role = excluded.role, last_utc = excluded.last_utc,"
@@ -141,18 +164,45 @@ def _check_held(cursor: sqlite3.Cursor, spis: Iterable[int]) -> None:
             raise Superseded
 
 
+def _check_rekeyed(cursor: sqlite3.Cursor, group: GroupId, after: int) -> None:
+    """A rekey that was told meanwhile this member may not have heard."""
+    row = cursor.execute("SELECT max(number) FROM rekeys WHERE group_id = ?", (str(group),)).fetchone()
+    if row[0] is not None and row[0] > after:
+        raise Superseded
+
+
 def _counter(cursor: sqlite3.Cursor, group: GroupId) -> int:
     row = cursor.execute("SELECT next FROM sid_counters WHERE group_id = ?", (str(group),)).fetchone()
     return int(row[0]) if row else 0
 
 
-def _next_sids(cursor: sqlite3.Cursor, group: GroupId, demand: SidDemand) -> tuple[int, ...]:
+def _mark(cursor: sqlite3.Cursor, group: GroupId) -> int:
+    row = cursor.execute("SELECT mark FROM sid_marks WHERE group_id = ?", (str(group),)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _next_sids(cursor: sqlite3.Cursor, given: Grant, demand: SidDemand, *, at_once: bool) -> tuple[int, ...]:
+    group = given.group
     first, space = _counter(cursor, group), 1 << demand.bits
-    for spi in demand.spis:
-        (seen_from,) = cursor.execute("SELECT first_sid FROM teks WHERE spi = ?", (spi,)).fetchone()
+    # Under a KEK come TEKs for those who have SIDs of before, so what it has seen they have, too.
+    seen: list[tuple[str, int | bytes]] = [("teks", spi) for spi in demand.spis]
+    seen += [("keks", given.kek)] if given.kek is not None else []
+    for table, spi in seen:
+        row = cursor.execute(f"SELECT first_sid FROM {table} WHERE spi = ?", (spi,)).fetchone()  # noqa: S608  # ours
+        if row is None:
+            raise Superseded
+        seen_from = row[0]
         if first + demand.count - (first if seen_from is None else seen_from) > space:
             raise SidsExhausted
+        if seen_from is None and at_once:
+            raise NotAhead
         if seen_from is None:
-            cursor.execute("UPDATE teks SET first_sid = ? WHERE spi = ?", (first, spi))
-    cursor.execute("INSERT OR REPLACE INTO sid_counters VALUES (?, ?)", (str(group), first + demand.count))
+            cursor.execute(f"UPDATE {table} SET first_sid = ? WHERE spi = ?", (first, spi))  # noqa: S608  # ours
+    following = first + demand.count
+    if following > _mark(cursor, group):
+        if at_once:
+            raise NotAhead
+        mark = following + min(_AHEAD, space // _BLOCKS_A_SPACE)
+        cursor.execute("INSERT OR REPLACE INTO sid_marks VALUES (?, ?)", (str(group), mark))
+    cursor.execute("INSERT OR REPLACE INTO sid_counters VALUES (?, ?)", (str(group), following))
     return tuple(number % space for number in range(first, first + demand.count))

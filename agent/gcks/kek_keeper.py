@@ -4,104 +4,141 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol
 
 from agent.clock import Clock, Entropy
-from agent.gcks import kek_store
-from agent.gcks.kek import Kek, KekPolicy, fresh_signing_key, make_kek
+from agent.gcks import kek_store, lkh_store
+from agent.gcks.database import Database, Write
+from agent.gcks.kek import Kek, KekPolicy, fresh_signing_key, make_kek, same_pair
+from agent.gcks.keyring import Keyring
+from agent.gcks.lkh import LkhChange
+from agent.gcks.lkh_keeper import LkhKeeper
 from agent.gcks.policy import GroupPolicy
+from agent.gcks.rekey_plan import Step
+from agent.gcks.rekey_store import LAST_SEQUENCE, add_steps
 from agent.gcks.schedule import serves
 from agent.gcks.store import Store
-from agent.gcks.timebase import Timebase
 from agent.gsa.identity import GroupId
+from agent.gsa.rekey import LkhKey
 from agent.gsa.sa import RekeySA
 from agent.logs import get_logger
 from agent.secret import Secret
+from agent.wire.endpoint import Endpoint
 
-__all__ = ["KekKeeper"]
+__all__ = ["KekAnnouncer", "KekKeeper", "KekNews"]
+
+_SPARE_SEQUENCES: Final = 1 << 16
+"""So many sequence numbers before the last one the KEK is replaced, under which there must be a message still."""
 
 log = get_logger(__name__)
 
 
-class KekKeeper:
-    """Holds the live KEKs of the groups whose policy has a Rekey SA, on the monotonic clock; as `TekKeeper` does."""
+@dataclass(frozen=True, slots=True)
+class KekNews:
+    """A fresh KEK, to be committed. `cut`: older ones that end sooner; `steps`: what tells the members."""
 
-    def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
-        self._store: Final = store
-        self._clock: Final = clock
-        self._entropy: Final = entropy
-        self._groups: Mapping[GroupId, GroupPolicy] = {}
-        self._keks: dict[tuple[GroupId, str], list[Kek]] = {}
-        self._changing: Final = asyncio.Lock()
-        self._base = Timebase.read(clock)
+    fresh: Kek
+    cut: tuple[Kek, ...] = ()
+    steps: tuple[Step, ...] = ()
 
-    async def start(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
-        """Take over what the store holds and make what is missing. Raises StoreError."""
-        self._base = Timebase.read(self._clock)
-        for kek in await self._store.run(kek_store.keks):
-            held = replace(kek, span=self._base.from_utc(kek.span))
-            self._keks.setdefault((kek.group, kek.line), []).append(held)
-        await self.adopt(groups)
 
-    async def adopt(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
-        """Serve these groups once their KEKs are there; those of lines that are gone end by themselves.
+class KekAnnouncer(Protocol):
+    """Who tells the members of a fresh KEK by GROUPKEY-PUSH."""
 
-        Raises StoreError, and serves the groups it served before.
-        """
-        await self._bring_up_to_date(groups)
-        self._groups = groups
+    def kek_news(self, policy: GroupPolicy, fresh: Kek, change: LkhChange | None, now: float) -> KekNews:
+        """What goes with a fresh KEK of a group, `change` being that of its hierarchy; it changes nothing."""
+
+    def committed(self, steps: Sequence[Step]) -> None:
+        """The store has these."""
+
+
+class KekKeeper(Keyring[Kek]):
+    """Holds the live KEKs of the groups whose policy has a Rekey SA, on the monotonic clock; as `TekKeeper` does.
+
+    `trees`: the hierarchies whose roots KEKs are. `announcer`: asked whenever one is due; None for nobody.
+    """
+
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, trees: LkhKeeper | None = None) -> None:
+        super().__init__(store, clock, entropy)
+        self._trees: Final = trees
+        self.announcer: KekAnnouncer | None = None
 
     def due(self) -> float:
         """The next instant for `tick`, monotonic; infinite when there is nothing to come."""
-        instants = [kek.span.expires for held in self._keks.values() for kek in held]
+        instants = [kek.span.expires for kek in self.held()]
         for policy in self._groups.values():
             if policy.kek is not None:
-                latest = self._latest(policy.group, policy.kek)
-                instants.append(policy.kek.renewal.due(latest.span if latest else None))
+                instants.append(self._due(policy.group, policy.kek))
         return min(instants, default=math.inf)
 
-    async def tick(self) -> None:
-        """Make the KEKs that are due, end those that are over, follow a wall clock that was set. Raises StoreError."""
-        await self._bring_up_to_date(self._groups)
+    def offer(self, group: GroupId, member: Endpoint | None = None) -> RekeySA | None:
+        """The Rekey SA to give out for a group now, `member` being where a unicast one leads.
 
-    def offer(self, group: GroupId) -> RekeySA | None:
-        """The Rekey SA to give out for a group now; None where its policy has none, or there is no KEK that lives."""
-        policy = self._groups.get(group)
-        if policy is None or policy.kek is None:
+        None where its policy has none, or there is no KEK that lives.
+        """
+        policy, current = self._groups.get(group), self.current(group)
+        if policy is None or policy.kek is None or current is None:
             return None
-        latest = self._latest(group, policy.kek)
-        return latest.rekey_sa(policy.kek) if latest and serves(latest.span, self._clock.monotonic()) else None
+        return current.rekey_sa(policy.kek, member)
 
-    def _latest(self, group: GroupId, policy: KekPolicy) -> Kek | None:
-        held = self._keks.get((group, policy.line))
-        return held[-1] if held else None
+    def current(self, group: GroupId) -> Kek | None:
+        """The KEK that a group has now; None where there is none that lives."""
+        policy = self._groups.get(group)
+        latest = None if policy is None or policy.kek is None else self.latest(group, policy.kek.line)
+        return latest if latest is not None and serves(latest.span, self._clock.monotonic()) else None
 
-    async def _bring_up_to_date(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
-        async with self._changing:
-            await self._follow_clock()
-            now = self._clock.monotonic()
-            fresh = [
-                await self._make(policy.group, policy.kek, now)
-                for policy in groups.values()
-                if policy.kek is not None and self._due(policy.group, policy.kek) <= now
-            ]
-            if fresh:
-                stated = [replace(kek, span=self._base.to_utc(kek.span)) for kek in fresh]
-                await self._store.run(kek_store.add_keks, stated)
-                self._take(fresh)
-            await self._end_expired(now)
+    def newest(self, group: GroupId) -> Kek | None:
+        """The KEK that was made last, whatever its line, as long as it lives: the one that members know."""
+        live = [kek for kek in self.of(group) if serves(kek.span, self._clock.monotonic())]
+        # The last of equals, as lines are in the order of their first KEKs.
+        return max(reversed(live), key=lambda kek: kek.span.created, default=None)
 
-    def _due(self, group: GroupId, policy: KekPolicy) -> float:
-        latest = self._latest(group, policy)
-        return policy.renewal.due(latest.span if latest else None)
+    def find(self, spi: bytes) -> Kek | None:
+        """The KEK of that SPI."""
+        return next((kek for kek in self.held() if kek.spi == spi), None)
 
-    async def _make(self, group: GroupId, policy: KekPolicy, now: float) -> Kek:
-        latest = self._latest(group, policy)
-        signing_key = await self._signing_key(policy, latest)
-        used = {kek.spi for held in self._keks.values() for kek in held}
-        return make_kek(group, policy, latest, signing_key, now=now, entropy=self._entropy, used=used)
+    def advance(self, kek: Kek, sequence: int) -> None:
+        """A sequence number was used; the store has it."""
+        held = self._keys.get((kek.group, kek.line), [])
+        held[:] = [replace(each, sequence=sequence) if each.spi == kek.spi else each for each in held]
+
+    async def draft(self, policy: GroupPolicy, kek: KekPolicy, now: float, root: LkhKey | None = None) -> Kek:
+        """A fresh KEK that nobody has yet, not even the store; `root`: of the hierarchy whose KEK it is."""
+        latest = self.latest(policy.group, kek.line)
+        signing_key = await self._signing_key(kek, latest or self._like(policy.group, kek))
+        used = {held.spi for held in self.held()}
+        return make_kek(policy.group, kek, latest, signing_key, now=now, entropy=self._entropy, used=used, root=root)
+
+    def promise(self, policy: GroupPolicy, kek: KekPolicy, current: Kek, now: float) -> Kek:
+        """A KEK to name to a member before it is made; signed as `current` is. `kept` makes it."""
+        signing_key = kek.signing_key or current.signing_key
+        used = {held.spi for held in self.held()}
+        return make_kek(policy.group, kek, current, signing_key, now=now, entropy=self._entropy, used=used)
+
+    def kept(self, promised: Kek, root: LkhKey, now: float) -> Kek:
+        """The KEK that was promised, with the key of the hierarchy's root, after those that were made meanwhile."""
+        latest = self.latest(promised.group, promised.line)
+        return replace(
+            promised,
+            generation=latest.generation + 1 if latest is not None else 1,
+            key=Secret(root.key.reveal()),
+            iv=root.iv,
+            span=replace(promised.span, created=now, activates=now),
+        )
+
+    def take(self, fresh: Kek) -> None:
+        """Hold a fresh KEK, which the store has."""
+        self.hold([fresh])
+        lifetime_s = round(fresh.span.expires - fresh.span.created)
+        log.info("KEK made", group=fresh.group, spi=f"0x{fresh.spi.hex()}", lifetime_s=lifetime_s)
+
+    def _like(self, group: GroupId, policy: KekPolicy) -> Kek | None:
+        """A KEK of another line whose signing pair, made here as well, fits: members may keep the one they know."""
+        return next((kek for kek in self.of(group) if same_pair(kek.line, policy.line)), None)
 
     async def _signing_key(self, policy: KekPolicy, latest: Kek | None) -> Secret:
         if policy.signing_key is not None:
@@ -110,29 +147,53 @@ class KekKeeper:
             return latest.signing_key
         return await asyncio.to_thread(fresh_signing_key, policy.signature)
 
-    def _take(self, fresh: list[Kek]) -> None:
-        for kek in fresh:
-            self._keks.setdefault((kek.group, kek.line), []).append(kek)
-            lifetime_s = round(kek.span.expires - kek.span.created)
-            log.info("KEK made", group=kek.group, spi=f"0x{kek.spi.hex()}", lifetime_s=lifetime_s)
+    def _due(self, group: GroupId, policy: KekPolicy) -> float:
+        latest = self.latest(group, policy.line)
+        if latest is not None and latest.sequence > LAST_SEQUENCE - _SPARE_SEQUENCES:
+            return -math.inf
+        return policy.renewal.due(latest.span if latest else None)
 
-    async def _end_expired(self, now: float) -> None:
-        ended = [kek for held in self._keks.values() for kek in held if kek.span.expires <= now]
-        if not ended:
-            return
-        await self._store.run(kek_store.end_keks, [kek.spi for kek in ended])
-        for kek in ended:
-            held = self._keks[kek.group, kek.line]
-            held.remove(kek)
-            if not held:
-                del self._keks[kek.group, kek.line]
-            kek.wipe()
+    async def _make_due(self, groups: Mapping[GroupId, GroupPolicy], now: float) -> None:
+        due = [
+            (policy, policy.kek)
+            for policy in groups.values()
+            if policy.kek is not None and self._due(policy.group, policy.kek) <= now
+        ]
+        for policy, kek in due:
+            has_tree = self._trees is not None and kek.hierarchy is not None
+            async with self._trees.changing(policy.group) if self._trees is not None and has_tree else nullcontext():
+                await self._renew(policy, kek, now)
+
+    async def _renew(self, policy: GroupPolicy, kek: KekPolicy, now: float) -> None:
+        trees = self._trees if kek.hierarchy is not None else None
+        change = trees.renew(policy.group) if trees is not None else None
+        fresh = await self.draft(policy, kek, now, change.root if change is not None else None)
+        news = KekNews(fresh) if self.announcer is None else self.announcer.kek_news(policy, fresh, change, now)
+        await self._store.run(Database.write, self.writes(news, change))
+        if trees is not None and change is not None:
+            trees.took(change)
+        self.take(fresh)
+        self.respan(news.cut)
+        if self.announcer is not None:
+            self.announcer.committed(news.steps)
+
+    def writes(self, news: KekNews, change: LkhChange | None) -> list[Write]:
+        """What commits it."""
+        writes: list[Write] = [] if change is None else [partial(lkh_store.apply, change=change)]
+        return [
+            *writes,
+            partial(kek_store.add_keks, fresh=self.in_utc([news.fresh])),
+            partial(kek_store.restate_keks, keks=self.in_utc(news.cut)),
+            partial(add_steps, steps=news.steps),
+        ]
+
+    async def _stored(self) -> Sequence[Kek]:
+        return await self._store.run(kek_store.keks)
+
+    async def _end(self, keys: Sequence[Kek]) -> None:
+        await self._store.run(kek_store.end_keks, [kek.spi for kek in keys])
+        for kek in keys:
             log.info("KEK expired", group=kek.group, spi=f"0x{kek.spi.hex()}")
 
-    async def _follow_clock(self) -> None:
-        base = Timebase.read(self._clock)
-        if not self._base.stepped(base):
-            return
-        every = [kek for held in self._keks.values() for kek in held]
-        await self._store.run(kek_store.restate_keks, [(kek.spi, base.to_utc(kek.span)) for kek in every])
-        self._base = base
+    async def _restate(self, keys: Sequence[Kek]) -> None:
+        await self._store.run(Database.write, [partial(kek_store.restate_keks, keks=keys)])

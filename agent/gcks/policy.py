@@ -20,12 +20,14 @@ from agent.gsa.oid import OidSelector
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, Mode, SecurityProtocol
 
-__all__ = ["SENDER_ID_BITS", "SENDER_ID_WIDTHS", "GroupPolicy", "IecPolicy", "Policy", "TekPolicy"]
+__all__ = ["IEC_LINE", "SENDER_ID_BITS", "SENDER_ID_WIDTHS", "GroupPolicy", "IecPolicy", "Policy", "TekPolicy"]
 
 SENDER_ID_BITS: Final = 16
 """Width of the SIDs given out unless told otherwise: the widest that every GM supports, so that they last longest."""
 SENDER_ID_WIDTHS: Final = (8, 12, 16)
 """Widths that every GM supports (RFC 6054 3)."""
+IEC_LINE: Final = "iec61850"
+"""How the line of a policy of IEC 61850 begins; others begin with their security protocol."""
 _SEVERAL: Final = 2
 
 
@@ -112,7 +114,7 @@ class IecPolicy:
     @property
     def line(self) -> str:
         """As that of a TekPolicy."""
-        return "|".join(("iec61850", str(self.transform), str(self.selector), *_width(self)))
+        return "|".join((IEC_LINE, str(self.transform), str(self.selector), *_width(self)))
 
 
 def _width(policy: TekPolicy | IecPolicy) -> tuple[str, ...]:

@@ -14,11 +14,14 @@ from agent.clock import Clock
 from agent.gcks import schedule
 from agent.gcks.audit import AuditEntry, AuditEvent
 from agent.gcks.database import StoreError
-from agent.gcks.grants import NO_SIDS, Grant, SidDemand, SidsExhausted, Superseded
+from agent.gcks.grants import NO_SIDS, Grant, GrantRefused, SidDemand, SidsExhausted, Superseded
 from agent.gcks.keeper import TekKeeper
-from agent.gcks.kek_keeper import KekKeeper
+from agent.gcks.lkh import TreeFull
+from agent.gcks.lkh_keeper import LkhKeeper
 from agent.gcks.membership import authorize, data_sas, iec61850_sas, sid_count
 from agent.gcks.policy import GroupPolicy
+from agent.gcks.rekey_join import Joining, Prospect
+from agent.gcks.rekeyer import Rekeyer
 from agent.gcks.store import Store
 from agent.gcks.trail import Trail
 from agent.gdoi.events import (
@@ -40,13 +43,14 @@ from agent.gdoi.settings import Refusal
 from agent.gsa.identity import GroupId, Identity
 from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
-from agent.gsa.sa import DataSA, Spi
+from agent.gsa.sa import DataSA, RekeySA, Spi
 from agent.logs import FactLogger, RateLimit, get_logger
 
 __all__ = ["Answers", "Registrar"]
 
 _MOST_OFFERS: Final = 20_000
 """Offers whose message 3 is awaited: twice the engine's Phase 1 SAs; the oldest is forgotten first."""
+_OVERTAKEN: Final = "the keys changed meanwhile: it gets the new ones when it tries again"
 
 log = get_logger(__name__)
 
@@ -60,15 +64,16 @@ class Answers(Protocol):
     def refuse(self, request: int, refusal: Refusal, now: float) -> bool:
         """Answer PullRequested or PullProven with no."""
 
-    def deliver(self, request: int, sids: Sequence[int], now: float) -> bool:
-        """Answer PullProven with the keys."""
+    def deliver(self, request: int, sids: Sequence[int], now: float, rekey: RekeySA | None = None) -> bool:
+        """Answer PullProven with the keys; `rekey`: the Rekey SA as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Offered:
     """What message 2 of a GROUPKEY-PULL said. `ends`: monotonic, of the SA that lasts longest.
 
-    `counter_spis`: of the counter-mode TEKs among `spis`; `sids`: what message 4 says.
+    `counter_spis`: of the counter-mode TEKs among `spis`; `sids`: what message 4 says. `kek`: SPI of the KEK; `after`:
+    the group's latest rekey message then; `prospect`: what was promised to one that joins with backward secrecy.
     """
 
     role: Role
@@ -76,6 +81,9 @@ class _Offered:
     ends: float
     counter_spis: tuple[Spi, ...] = ()
     sids: tuple[int, ...] = ()
+    kek: bytes | None = None
+    after: int = 0
+    prospect: Prospect | None = None
 
 
 class Registrar:
@@ -89,7 +97,9 @@ class Registrar:
         self,
         engine: Answers,
         keeper: TekKeeper,
-        keks: KekKeeper,
+        rekeyer: Rekeyer,
+        joining: Joining,
+        trees: LkhKeeper,
         store: Store,
         trail: Trail,
         clock: Clock,
@@ -100,7 +110,9 @@ class Registrar:
     ) -> None:
         self._engine: Final = engine
         self._keeper: Final = keeper
-        self._keks: Final = keks
+        self._rekeyer: Final = rekeyer
+        self._joining: Final = joining
+        self._trees: Final = trees
         self._store: Final = store
         self._trail: Final = trail
         self._clock: Final = clock
@@ -136,30 +148,52 @@ class Registrar:
         self._handlers[type(event)](event)
 
     def _pull_requested(self, event: PullRequested) -> None:
-        role = authorize(self._groups, event.group, event.identity, event.certificate)
-        if isinstance(role, Refusal):
-            self._deny(event, role)
+        role = self._role(event)
+        if role is None:
             return
-        lines = self._keeper.offer(event.group)
+        policy, now = self._groups[event.group], self._clock.monotonic()
+        prospect = self._joining.prospect(policy, event.identity)
+        lines = self._keeper.offer(event.group) if prospect is None else prospect.lines(policy)
         if not lines or not all(teks for _, teks in lines):
             self._refuse(event, Refusal.NO_POLICY, "no TEK to give: see the errors of the store in this log")
             return
-        policy, now = self._groups[event.group], self._clock.monotonic()
         data, iec61850 = data_sas(policy, role, lines), iec61850_sas(lines)
         spans = [[tek.span for tek in teks] for _, teks in lines]
+        waits = schedule.activation_delay_s(spans, now) if prospect is None else prospect.handover.activation_s
+        rekey = self._rekeyer.rekey_for(event.group, event.identity, event.peer)
+        if prospect is not None and policy.kek is not None:
+            rekey = prospect.kek.rekey_sa(policy.kek, event.peer)
         offer = GroupOffer(
             data,
-            self._keks.offer(event.group),
-            activation_delay_s=schedule.activation_delay_s(spans, now),
+            rekey,
+            activation_delay_s=waits,
             deactivation_delay_s=schedule.deactivation_delay_s(spans, now),
             sender_id_bits=policy.sender_id_bits if policy.counter_mode else 0,
             iec61850=iec61850,
         )
         if self._engine.offer(event.request, offer, now):
-            ends = max(span.expires for line in spans for span in line)
             every: tuple[DataSA | Iec61850SA, ...] = (*data, *iec61850)
-            counters = tuple(Spi(sa.spi) for sa in every if sa.transform.counter_mode)
-            self._remember(event.request, _Offered(role, tuple(Spi(sa.spi) for sa in every), ends, counters))
+            offered = _Offered(
+                role,
+                tuple(Spi(sa.spi) for sa in every),
+                max(span.expires for line in spans for span in line),
+                tuple(Spi(sa.spi) for sa in every if sa.transform.counter_mode),
+                kek=rekey.spi if rekey is not None else None,
+                after=self._rekeyer.outbox.last_number(event.group),
+                prospect=prospect,
+            )
+            self._remember(event.request, offered)
+
+    def _role(self, event: PullRequested | PullProven) -> Role | None:
+        """The role of whoever asks; None when it has none and was told so."""
+        role = authorize(self._groups, event.group, event.identity, event.certificate)
+        if isinstance(role, Refusal):
+            self._deny(event, role)
+            return None
+        if event.identity in self._rekeyer.banned(event.group):
+            self._refuse(event, Refusal.NOT_A_MEMBER, "it was evicted: gckctl admit lets it in again")
+            return None
+        return role
 
     def _remember(self, request: int, offered: _Offered) -> None:
         self._offers[request] = offered
@@ -167,7 +201,22 @@ class Registrar:
             self._offers.popitem(last=False)
 
     def _pull_proven(self, event: PullProven) -> None:
-        self._spawn(self._grant(event))
+        if not self._granted_at_once(event):
+            self._spawn(self._grant(event))
+
+    def _granted_at_once(self, event: PullProven) -> bool:
+        """What most registrations are: nothing changed since message 2, and nothing to wait for. False for others."""
+        offered = self._offers.get(event.request)
+        role = authorize(self._groups, event.group, event.identity, event.certificate)
+        if offered is None or role is not offered.role or not self._settled(event, offered):
+            return False
+        try:
+            sids = self._store.grant_at_once(self._grant_of(event, offered), self._demand_of(event, offered))
+        except (GrantRefused, StoreError):
+            return False  # the long way meets it again, and says so
+        if sids is not None:
+            self._deliver(event, offered, sids)
+        return sids is not None
 
     async def _grant(self, event: PullProven) -> None:
         offered = self._offers.pop(event.request, None)
@@ -182,41 +231,68 @@ class Registrar:
         finally:
             self._turn()
 
+    def _settled(self, event: PullProven, offered: _Offered) -> bool:
+        """Whether a member needs nothing but the grant: it is not evicted, and where there is a hierarchy, in it."""
+        if offered.prospect is not None or event.identity in self._rekeyer.banned(event.group):
+            return False
+        in_tree = self._trees.keys_of(event.group, event.identity) is not None
+        return in_tree or self._trees.policy(event.group) is None
+
     async def _commit(self, event: PullProven, offered: _Offered) -> None:
         # Asked anew: the configuration may have changed since message 1.
-        role = authorize(self._groups, event.group, event.identity, event.certificate)
-        if isinstance(role, Refusal):
-            self._deny(event, role)
+        role = self._role(event)
+        if role is None:
             return
-        policy = self._groups[event.group]
-        wanted = sid_count(policy, role, event.sids_wanted)
-        demand = SidDemand(wanted, policy.sender_id_bits, offered.counter_spis) if wanted else NO_SIDS
         try:
             if role is not offered.role:
                 raise Superseded
-            sids = await self._store.grant(self._grant_of(event, offered), demand)
+            sids = await self._granted(event, offered)
         except SidsExhausted:
             await self._replace(event, offered)
             self._refuse(
                 event, Refusal.NO_POLICY, "Sender-IDs were exhausted: it gets the new TEKs when it tries again"
             )
         except Superseded:
-            self._refuse(
-                event, Refusal.NO_POLICY, "the TEKs changed meanwhile: it gets the new ones when it tries again"
-            )
+            self._refuse(event, Refusal.NO_POLICY, _OVERTAKEN)
+        except TreeFull as error:
+            self._refuse(event, Refusal.NO_POLICY, str(error))
         else:
-            self._remember(event.request, replace(offered, sids=sids))
-            if not self._engine.deliver(event.request, sids, self._clock.monotonic()):
-                self._offers.pop(event.request, None)
-                self._log(event).info("member went away before its keys")
+            self._deliver(event, offered, sids)
+
+    async def _granted(self, event: PullProven, offered: _Offered) -> tuple[int, ...]:
+        """Commit it, and what the hierarchy has to do with it; the SIDs."""
+        given, demand = self._grant_of(event, offered), self._demand_of(event, offered)
+        if offered.prospect is not None:
+            # Made for this member: no rekey can have overtaken it.
+            return await self._joining.join(
+                offered.prospect, self._groups[event.group], replace(given, kek=None), demand
+            )
+        if self._trees.policy(event.group) is not None:
+            await self._trees.admit(event.group, event.identity)
+        return await self._store.grant(given, demand)
+
+    def _deliver(self, event: PullProven, offered: _Offered, sids: tuple[int, ...]) -> None:
+        rekey = self._rekeyer.rekey_for(event.group, event.identity, event.peer)
+        if offered.kek is not None and (rekey is None or rekey.spi != offered.kek):
+            self._refuse(event, Refusal.NO_POLICY, _OVERTAKEN)
+            return
+        self._remember(event.request, replace(offered, sids=sids) if sids else offered)
+        if not self._engine.deliver(event.request, sids, self._clock.monotonic(), rekey):
+            self._offers.pop(event.request, None)
+            self._log(event).info("member went away before its keys")
 
     async def _replace(self, event: PullProven, offered: _Offered) -> None:
         text = "Sender-IDs exhausted: all TEKs of the group replaced"
         log.warning(text, group=event.group)
-        await self._keeper.replace(event.group, offered.spis)
+        await self._rekeyer.exhausted(event.group, offered.spis)
         at_utc = self._clock.utc().timestamp()
         self._trail.note(AuditEntry(AuditEvent.TEKS_REPLACED, at_utc, event.group, spis=offered.spis, text=text))
         self._changed()
+
+    def _demand_of(self, event: PullProven, offered: _Offered) -> SidDemand:
+        policy = self._groups[event.group]
+        wanted = sid_count(policy, offered.role, event.sids_wanted)
+        return SidDemand(wanted, policy.sender_id_bits, offered.counter_spis) if wanted else NO_SIDS
 
     def _grant_of(self, event: PullProven, offered: _Offered) -> Grant:
         at_utc, now = self._clock.utc().timestamp(), self._clock.monotonic()
@@ -228,6 +304,8 @@ class Registrar:
             spis=offered.spis,
             at_utc=at_utc,
             expires_utc=at_utc + offered.ends - now,
+            kek=offered.kek,
+            after=offered.after,
         )
 
     def _member_registered(self, event: MemberRegistered) -> None:

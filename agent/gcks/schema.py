@@ -60,6 +60,53 @@ _MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX audit_at ON audit (at_utc);
     CREATE INDEX audit_identity ON audit (kind, identity, id);
     """,
+    # Logical Key Hierarchies: of each group one tree, its keys by node, and who has which leaf.
+    """
+    CREATE TABLE lkh_trees (
+        id INTEGER PRIMARY KEY, group_id TEXT NOT NULL UNIQUE, degree INTEGER NOT NULL, cipher TEXT NOT NULL,
+        leaves INTEGER NOT NULL, next_handle INTEGER NOT NULL, untold TEXT NOT NULL
+    );
+    CREATE TABLE lkh_nodes (
+        tree INTEGER NOT NULL REFERENCES lkh_trees (id), node INTEGER NOT NULL, handle INTEGER NOT NULL,
+        key BLOB NOT NULL, PRIMARY KEY (tree, node)
+    ) WITHOUT ROWID;
+    CREATE TABLE lkh_members (
+        tree INTEGER NOT NULL REFERENCES lkh_trees (id), kind TEXT NOT NULL, identity BLOB NOT NULL,
+        leaf INTEGER NOT NULL, PRIMARY KEY (tree, kind, identity), UNIQUE (tree, leaf)
+    ) WITHOUT ROWID;
+    """,
+    # GROUPKEY-PUSH: of each KEK the last sequence number and the first SID given with it; messages to send; who was
+    # evicted.
+    # Which SIDs went out with a KEK that is there already nobody noted: any of this round of the counter.
+    """
+    ALTER TABLE keks ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE keks ADD COLUMN first_sid INTEGER;
+    UPDATE keks SET first_sid =
+        (SELECT next / 4294967296 * 4294967296 FROM sid_counters WHERE sid_counters.group_id = keks.group_id);
+    CREATE TABLE rekeys (
+        number INTEGER PRIMARY KEY, group_id TEXT NOT NULL, kek BLOB NOT NULL REFERENCES keks (spi) ON DELETE CASCADE,
+        cause TEXT NOT NULL, says TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX rekeys_group ON rekeys (group_id, number);
+    CREATE INDEX rekeys_kek ON rekeys (kek);
+    CREATE TABLE bans (
+        group_id TEXT NOT NULL, kind TEXT NOT NULL, identity BLOB NOT NULL, since_utc REAL NOT NULL,
+        PRIMARY KEY (group_id, kind, identity)
+    ) WITHOUT ROWID;
+    """,
+    # How far the counter of SIDs may have come, should its last steps be lost with the power.
+    """
+    CREATE TABLE sid_marks (group_id TEXT PRIMARY KEY, mark INTEGER NOT NULL) WITHOUT ROWID;
+    """,
+    # Who hears rekeys, from where, and how well it acknowledged them.
+    """
+    CREATE TABLE listeners (
+        group_id TEXT NOT NULL, kind TEXT NOT NULL, identity BLOB NOT NULL, address TEXT NOT NULL,
+        port INTEGER NOT NULL, local_port INTEGER NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0,
+        missed INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (group_id, kind, identity)
+    ) WITHOUT ROWID;
+    """,
 )
 """What each schema version adds to the one before it; a row is never changed once released."""
 

@@ -13,20 +13,31 @@ from agent.clock import Clock, Entropy, SystemClock, SystemEntropy
 from agent.config.gcks import GckdTable
 from agent.errors import LocalError
 from agent.gcks import audit, grants, setup, views
+from agent.gcks.acks import AckLedger
 from agent.gcks.audit import AuditEntry, AuditEvent, AuditRetention
 from agent.gcks.database import StoreError
 from agent.gcks.keeper import TekKeeper
+from agent.gcks.kek import KekPolicy
 from agent.gcks.kek_keeper import KekKeeper
+from agent.gcks.listeners import Arrival
+from agent.gcks.lkh_keeper import LkhKeeper
+from agent.gcks.push_ports import PushPorts, ack_within
 from agent.gcks.registrar import Registrar
+from agent.gcks.rekey_control import RekeyControl
+from agent.gcks.rekey_join import Joining
+from agent.gcks.rekey_sender import RekeySender
+from agent.gcks.rekeyer import Rekeyer
 from agent.gcks.setup import CurrentCredentials, Setup
 from agent.gcks.store import Store
 from agent.gcks.trail import Trail
-from agent.gdoi.events import KeyServerEvent
+from agent.gdoi.events import KeyServerEvent, MemberRegistered
 from agent.gdoi.keyserver import KeyServerEngine
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.secret import Secret
 from agent.service.control import ControlServer
 from agent.service.pump import Pump
 from agent.service.udp import DatagramPort, PortSet
+from agent.wire.endpoint import Endpoint
 
 __all__ = ["KeyServer"]
 
@@ -60,11 +71,11 @@ class KeyServer:
         self._setup = setup.read(self._path)
         table = self._setup.config.gckd
         logs.configure(table.log_form)
-        self._store = await Store.open(table.store)
+        self._store = await Store.open(table.store, wait_for_disk=table.wait_for_disk)
         try:
-            await self._build(tasks)
             self.port = _ports(table)
             try:
+                await self._build(tasks)
                 self._control = ControlServer(table.control_socket, self._commands(), group=table.control_group)
                 await self._control.start()
             except BaseException:
@@ -73,7 +84,7 @@ class KeyServer:
         except BaseException:
             await self._store.close()
             raise
-        self.port.start(self._pump.feed)
+        self.port.start(self._take)
         self._renewal = tasks.create_task(self._renew(), name="renewal")
         for warning in self._setup.warnings:
             log.warning("weak configuration", reason=warning)
@@ -86,14 +97,16 @@ class KeyServer:
         gckd = self._setup.config.gckd
         retention = AuditRetention(gckd.audit_days, gckd.audit_rows)
         self._keeper = TekKeeper(self._store, self._clock, self._entropy, retention)
-        await self._keeper.start(self._setup.groups)
-        self._keks = KekKeeper(self._store, self._clock, self._entropy)
-        await self._keks.start(self._setup.groups)
+        self._trees = LkhKeeper(self._store, self._entropy)
+        self._keks = KekKeeper(self._store, self._clock, self._entropy, self._trees)
         self._trail = Trail(self._store, self._clock, lambda work: self._spawn(tasks, work))
+        await self._build_rekeys(tasks)
         self._registrar = Registrar(
             engine,
             self._keeper,
-            self._keks,
+            self._rekeyer,
+            Joining(self._rekeyer, self._keeper, self._keks, self._trees, self._clock),
+            self._trees,
             self._store,
             self._trail,
             self._clock,
@@ -104,8 +117,56 @@ class KeyServer:
         self._registrar.adopt(self._setup.groups, self._setup.names)
         self._engine = engine
         self._pump = Pump[KeyServerEvent](
-            engine, lambda datagram: self.port.send(datagram), self._registrar.handle, self._clock
+            engine, lambda datagram: self.port.send(datagram), self._handle, self._clock, engine.prepare
         )
+
+    async def _build_rekeys(self, tasks: asyncio.TaskGroup) -> None:
+        settings = self._setup.settings
+        ledger = AckLedger(self._leaf_of)
+        self._push_ports = PushPorts(self.port, self._take_ack, natt_port=settings.natt_port)
+        self._sender = RekeySender(
+            self._push_ports, self._store, ledger, self._trail, self._clock, spawn=tasks.create_task
+        )
+        self._rekeyer = Rekeyer(
+            self._store,
+            self._clock,
+            self._keeper,
+            self._keks,
+            self._trees,
+            self._sender,
+            settings.tolerances,
+            changed=self.wake,
+        )
+        self._sender.bind(self._rekeyer)
+        self._rekeys = RekeyControl(self._rekeyer, self._sender, ledger, self._store, self._clock, lambda: self._setup)
+        self._push_ports.adopt(_keks(self._setup))
+        await self._rekeyer.start(self._setup.groups)
+
+    def _take(self, datagram: bytes, peer: Endpoint, local: Endpoint) -> None:
+        """Hand on a datagram: an acknowledgement of a rekey, or one of the engine's exchanges."""
+        if self._ack(datagram, local) is None:
+            self._pump.feed(datagram, peer, local)
+        else:
+            self._take_ack(datagram, peer, local)
+
+    def _take_ack(self, datagram: bytes, peer: Endpoint, local: Endpoint) -> None:
+        ack = self._ack(datagram, local)
+        if ack is not None:
+            self._sender.receive(ack, peer)
+
+    def _ack(self, datagram: bytes, local: Endpoint) -> bytes | None:
+        return ack_within(datagram, natt=local.port == self._setup.settings.natt_port)
+
+    def _handle(self, event: KeyServerEvent) -> None:
+        self._registrar.handle(event)
+        if isinstance(event, MemberRegistered) and event.local is not None:
+            policy = self._setup.groups.get(event.group)
+            if policy is not None and policy.kek is not None:
+                self._sender.registered(Arrival(event.group, event.identity, event.peer, event.local.port))
+
+    def _leaf_of(self, group: GroupId, identity: Identity) -> Secret | None:
+        keys = self._trees.keys_of(group, identity)
+        return keys[0].key if keys else None
 
     def _spawn(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
         task = tasks.create_task(work)
@@ -119,8 +180,8 @@ class KeyServer:
         fixed = [name for name, of in _FIXED.items() if of(fresh) != of(self._setup)]
         if fixed:
             raise LocalError(f"{', '.join(fixed)} changed, which takes a restart: systemctl restart gckd")
-        await self._keks.adopt(fresh.groups)
-        await self._keeper.adopt(fresh.groups)
+        self._push_ports.adopt(_keks(fresh))
+        await self._rekeyer.adopt(fresh.groups)
         self._registrar.adopt(fresh.groups, fresh.names)
         self._engine.reconsider(self._credentials.adopt(fresh.credentials, self._clock.utc()))
         self._pump.turn()
@@ -139,6 +200,7 @@ class KeyServer:
         if self._renewal is None:
             return
         self._renewal.cancel()
+        await self._sender.close()
         await asyncio.wait({self._renewal, *self._requests}, timeout=_STOP_S)
         self._engine.close(self._clock.monotonic())
         self._pump.turn()
@@ -159,14 +221,12 @@ class KeyServer:
     async def _renew(self) -> None:
         while True:
             try:
-                await self._keeper.tick()
-                await self._keks.tick()
+                await self._rekeyer.tick()
             except StoreError as error:
                 self._trail.store_failed("the store failed: no TEK renewed, it is tried again", error)
                 rest_s = _RETRY_S
             else:
-                due = min(self._keeper.due(), self._keks.due())
-                rest_s = min(due - self._clock.monotonic(), _LONGEST_REST_S)
+                rest_s = min(self._rekeyer.due() - self._clock.monotonic(), _LONGEST_REST_S)
             try:
                 async with asyncio.timeout(max(rest_s, _SHORTEST_REST_S)):
                     await self._woken.wait()
@@ -180,6 +240,7 @@ class KeyServer:
             "groups": self.groups_view,
             "members": self.members_view,
             "audit": self.audit_view,
+            **self._rekeys.commands(),
         }
 
     async def status_view(self, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +254,7 @@ class KeyServer:
             "groups": len(current.groups),
             "members": len(current.names),
             "counts": {name: self._registrar.counts[name] for name in _COUNTS},
+            "rekeys": self._rekeys.counts,
             "unsent_datagrams": self.port.dropped,
             "refusals": views.refusal_rows(self._trail.refusals, current.names),
         }
@@ -213,7 +275,8 @@ class KeyServer:
         """The answer to `gckctl members`."""
         registrations = await self._store.run(grants.registrations)
         utc = self._clock.utc().timestamp()
-        return views.member_rows(self._setup.groups, self._setup.names, registrations, utc=utc)
+        evicted = {group: self._rekeyer.banned(group) for group in self._setup.groups}
+        return views.member_rows(self._setup.groups, self._setup.names, registrations, utc=utc, evicted=evicted)
 
     async def audit_view(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The answer to `gckctl audit`. Raises LocalError for arguments that are none."""
@@ -232,6 +295,10 @@ def _ports(table: GckdTable) -> PortSet:
         first.close()
         message = f"{error}; or set nat_traversal = false, if no member is behind a NAT"
         raise LocalError(message, exit_status=error.exit_status) from error
+
+
+def _keks(current: Setup) -> list[KekPolicy]:
+    return [policy.kek for policy in current.groups.values() if policy.kek is not None]
 
 
 _COUNTS: Final = ("phase1_established", "phase1_failed", "registered", "refused", "dropped")

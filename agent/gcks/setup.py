@@ -26,12 +26,15 @@ from agent.config.gcks import (
     KeyServerConfig,
     TekTable,
 )
+from agent.config.kek import LEAST_ACK_WAIT_S
 from agent.config.loader import ConfigErrors, load
 from agent.config.phase1 import LEAST_KEY_OCTETS, SHORT_KEY_WARNING
 from agent.crypto.x509 import RevocationRule, TrustStore
 from agent.errors import ConfigError, NotAuthenticated
 from agent.gcks.certified import CertificateRule
+from agent.gcks.delivery import HierarchyPolicy, RekeyDelivery
 from agent.gcks.kek import KekPolicy, signing_key_of_pem
+from agent.gcks.lkh import too_many
 from agent.gcks.policy import GroupPolicy, IecPolicy, TekPolicy
 from agent.gcks.roster import Roster, read_roster
 from agent.gcks.schedule import Renewal
@@ -48,6 +51,8 @@ __all__ = ["CurrentCredentials", "Setup", "check", "read"]
 
 Value = TypeVar("Value")
 
+_SOON: Final = 4
+"""A quarter of a lead after a TEK was made, members that know nothing of it begin to register again."""
 _MOST_NAMED: Final = 5
 """Members that one warning names; a file of members may have very many."""
 
@@ -240,10 +245,8 @@ def _warnings(config: KeyServerConfig, pair: KeyPair | None) -> Iterator[str]:
         for number, iec in enumerate(group.iec61850):
             if not iec.transform.authenticates:
                 yield f"[groups[{index}].iec61850[{number}]].transform: {iec.transform} protects nothing"
-        if group.kek is not None and KEK_CIPHERS[group.kek.cipher].deprecated:
-            yield f"[groups[{index}].kek].cipher: {group.kek.cipher} is weak, for old peers only"
-        if group.kek is not None and REKEY_SIGNATURES[group.kek.signature].deprecated:
-            yield f"[groups[{index}].kek].signature: {group.kek.signature} is weak, for old peers only"
+        if group.kek is not None:
+            yield from _kek_warnings(f"[groups[{index}].kek]", group, group.kek)
         if group.allow_shared_counter_mode:
             yield f"[groups[{index}]].allow_shared_counter_mode: nonces of several senders may meet, which reveals data"
 
@@ -278,10 +281,22 @@ def _group(index: int, table: GroupTable, roster: Roster, faults: _Faults) -> Gr
         sender_id_bits=table.sender_id_bits,
         kek=None if kek is None else faults.ask(f"[{here}.kek]", partial(_kek, kek)),
     )
+    if len(policy.teks) == len(teks) + len(iecs) and policy.kek is not None:
+        faults.ask(f"[{here}.kek]", partial(_require_time_for_copies, policy))
+    if policy.kek is not None and policy.kek.hierarchy is not None:
+        faults.ask(
+            f"[{here}.kek.lkh].degree", partial(_require_leaves, policy.kek.hierarchy.degree, len(policy.members))
+        )
     if not table.allow_shared_counter_mode:
         for number, tek in enumerate(table.teks):
             faults.ask(f"[{here}.teks[{number}]].transform", partial(_require_own_nonces, policy, tek))
     return policy
+
+
+def _require_leaves(degree: int, members: int) -> None:
+    text = too_many(degree, members)
+    if text is not None:
+        raise ValueError(text)
 
 
 def _require_own_nonces(policy: GroupPolicy, table: TekTable) -> None:
@@ -327,7 +342,7 @@ def _iec61850(table: Iec61850Table, sender_id_bits: int) -> IecPolicy:
 
 
 def _kek(table: KekTable) -> KekPolicy:
-    signature, file = REKEY_SIGNATURES[table.signature], table.signature_key
+    signature, file, lkh = REKEY_SIGNATURES[table.signature], table.signature_key, table.lkh
     try:
         signing_key = None if file is None else signing_key_of_pem(file.content.reveal(), signature)
     except ValueError as error:
@@ -341,4 +356,48 @@ def _kek(table: KekTable) -> KekPolicy:
         port=table.port,
         acknowledgement=table.acknowledgement,
         signing_key=signing_key,
+        delivery=RekeyDelivery(
+            hops=table.ttl,
+            interface=table.interface,
+            copies=table.copies,
+            pause_s=table.copy_pause_s,
+            fresh_sequence=table.copies_sequence == "new",
+            ack_wait_s=table.ack_wait_s,
+            largest_octets=table.largest_octets,
+        ),
+        hierarchy=None if lkh is None else HierarchyPolicy(lkh.degree, lkh.backward_secrecy, lkh.batch_s),
     )
+
+
+def _require_time_for_copies(policy: GroupPolicy) -> None:
+    """A member that hears the last copy of a rekey alone must be ready by the earliest switch of the senders."""
+    if policy.kek is None:
+        return
+    lasts_s = policy.kek.delivery.lasts_s
+    lead_s = min(line.renewal.lead_s for line in (*policy.teks, policy.kek))
+    if lasts_s >= lead_s:
+        raise ValueError(
+            f"copies, copy_pause_s: the last copy of a rekey leaves after {lasts_s:g} s, but keys are renewed with a "
+            f"lead of {lead_s:g} s: take fewer copies, a shorter pause, or a longer lifetime_s"
+        )
+
+
+def _kek_warnings(place: str, group: GroupTable, kek: KekTable) -> Iterator[str]:
+    if KEK_CIPHERS[kek.cipher].deprecated:
+        yield f"{place}.cipher: {kek.cipher} is weak, for old peers only"
+    if REKEY_SIGNATURES[kek.signature].deprecated:
+        yield f"{place}.signature: {kek.signature} is weak, for old peers only"
+    if kek.ack_wait_s < LEAST_ACK_WAIT_S:
+        yield (
+            f"{place}.ack_wait_s: members may take 5 s to answer, so {kek.ack_wait_s:g} s is short: "
+            f"{LEAST_ACK_WAIT_S:g} s or more (RFC 8263 6)"
+        )
+    if kek.copies == 1 and kek.acknowledgement is None:
+        yield f"{place}.copies: a rekey that is lost once is lost: members that miss it register again"
+    for number, tek in enumerate(group.teks):
+        lead_s = Renewal.of(tek.lifetime_s, lead_s=tek.renewal_lead_s).lead_s
+        if kek.copies_last_s > lead_s / _SOON:
+            yield (
+                f"{place}.copy_pause_s: members of teks[{number}] may register again {lead_s / _SOON:g} s after a TEK "
+                f"was made, but the last copy of its rekey leaves after {kek.copies_last_s:g} s"
+            )

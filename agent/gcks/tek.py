@@ -8,11 +8,11 @@ from typing import Final
 
 from agent.clock import Entropy
 from agent.errors import LocalError
-from agent.gcks.policy import IecPolicy, Policy, TekPolicy
+from agent.gcks.policy import IEC_LINE, IecPolicy, Policy, TekPolicy
 from agent.gcks.schedule import Span
 from agent.gsa.identity import GroupId
 from agent.gsa.iec61850 import Iec61850SA
-from agent.gsa.sa import DataSA, Direction, Spi
+from agent.gsa.sa import DataSA, Direction, SecurityProtocol, Spi
 from agent.secret import Secret
 
 __all__ = ["Tek", "fresh_spi", "make_tek"]
@@ -36,6 +36,12 @@ class Tek:
     cipher_key: Secret
     integrity_key: Secret
     span: Span
+
+    @property
+    def protocol(self) -> SecurityProtocol | None:
+        """The security protocol; None for IEC 61850."""
+        name = self.line.partition("|")[0]
+        return None if name == IEC_LINE else SecurityProtocol(name)
 
     def data_sa(self, policy: TekPolicy, direction: Direction) -> DataSA:
         """The Data-Security SA to give a member. Its keys are copies: the TEK may be wiped meanwhile."""

@@ -6,7 +6,7 @@ The schemas are stable: a key keeps its meaning, new ones may join. Times are UT
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,7 +22,16 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import RekeySA
 
-__all__ = ["MOST_ROWS", "audit_query", "audit_rows", "group_rows", "instant", "member_rows", "refusal_rows"]
+__all__ = [
+    "MOST_ROWS",
+    "audit_query",
+    "audit_rows",
+    "group_rows",
+    "identity_of",
+    "instant",
+    "member_rows",
+    "refusal_rows",
+]
 
 
 MOST_ROWS: Final = 20_000
@@ -110,8 +119,9 @@ def member_rows(
     registrations: Iterable[Registration],
     *,
     utc: float,
+    evicted: Mapping[GroupId, Collection[Identity]] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each member of each group, then for those not listed that hold SAs.
+    """A row for each member of each group, then for those not listed that hold SAs. `evicted`: who is shut out.
 
     Those are let in by their certificate, where the group has a rule for that, or members no more.
     """
@@ -126,7 +136,8 @@ def member_rows(
             policy = groups.get(group) or GroupPolicy(group, "(removed)", ())
             row = _member_row(policy, identity, None, names.get(identity), entry, utc)
             rows.append({**row, **({"role": entry.role} if policy.rules else {"state": "removed"})})
-    return rows
+    shut_out = {(str(group), str(identity)) for group, gone in (evicted or {}).items() for identity in gone}
+    return [{**row, "state": "evicted"} if (row["group"], row["identity"]) in shut_out else row for row in rows]
 
 
 def _member_row(
@@ -157,7 +168,7 @@ def audit_query(arguments: Mapping[str, Any], names: Mapping[Identity, str]) -> 
         return AuditQuery(
             limit=_limit(limit),
             group=GroupId.parse(group) if group is not None else None,
-            identity=_identity(str(member), names) if member is not None else None,
+            identity=identity_of(str(member), names) if member is not None else None,
             since_utc=_utc_of(str(since)) if since is not None else None,
         )
     except ValueError as error:
@@ -172,7 +183,8 @@ def _limit(limit: object) -> int:
     return limit
 
 
-def _identity(member: str, names: Mapping[Identity, str]) -> Identity:
+def identity_of(member: str, names: Mapping[Identity, str]) -> Identity:
+    """The identity that is meant: a member's name, or TYPE:VALUE. Raises ValueError."""
     named = next((identity for identity, name in names.items() if name == member), None)
     if named is not None:
         return named

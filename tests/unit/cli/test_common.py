@@ -76,7 +76,8 @@ def test_spans(seconds: float | None, text: str | None) -> None:
 def test_a_reply_asks_without_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def ask(path: Path, command: str, arguments: object) -> list[object]:
+    def ask(path: Path, command: str, arguments: object, *, timeout_s: float) -> list[object]:
+        assert timeout_s == 10.0
         asked.append((path, command, arguments))
         return []
 

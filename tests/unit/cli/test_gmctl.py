@@ -30,6 +30,9 @@ GROUP = {
     "expires_s": None,
     "next_attempt_s": 12.0,
     "tries": 3,
+    "rekey": None,
+    "next_switch_s": None,
+    "needs": [],
     "sas": 0,
     "failures": [
         {
@@ -77,6 +80,8 @@ ANSWERS: dict[str, Any] = {
             "transform": "aes-gcm-16-128",
             "direction": "symmetric",
             "sending": False,
+            "send_in_s": 12.0,
+            "pushed": None,
             "replay_window": 0,
             "remaining_s": 3599.0,
             "packets": 17,
@@ -101,7 +106,7 @@ ANSWERS: dict[str, Any] = {
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     answers = dict(ANSWERS)
-    monkeypatch.setattr(common, "ask", lambda _path, command, _arguments: answers[command])
+    monkeypatch.setattr(common, "ask", lambda _path, command, _arguments, **_: answers[command])
     return answers
 
 

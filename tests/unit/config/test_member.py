@@ -12,6 +12,7 @@ from agent.gsa.flow import Flow
 from agent.gsa.flow_rule import FlowRule
 from agent.gsa.gpad import PeerMethod
 from agent.gsa.role import Role
+from agent.gsa.sequence import FirstSequence
 from agent.logs import LogFormat
 
 Writer: TypeAlias = Callable[[str], Path]
@@ -78,6 +79,16 @@ def test_what_is_left_out_has_its_default(write: Writer) -> None:
     assert (group.role, group.join, group.on_stop, group.interface) == (Role.RECEIVER, False, OnStop.BLOCK, None)
     assert config.gpad_flows(server) == (Flow.parse("239.1.1.1"),)
     assert config.gmd.log_form is LogFormat.default()
+    assert (group.rekey_interface, group.resume) == (None, FirstSequence(1.0))
+
+
+def test_where_rekeys_come_in_and_where_a_sender_counts_on_may_be_said(write: Writer) -> None:
+    role = 'role = "receiver"'
+    faster = SMALL.replace(role, f'{role}\nrekey_interface = "eth1"\nresume_rate_factor = 2.5')
+    (group, *_) = load(write(faster), MemberConfig).groups
+    assert (group.rekey_interface, group.resume) == ("eth1", FirstSequence(2.5))
+    (group, *_) = load(write(SMALL.replace(role, f"{role}\nresume_sequence = false")), MemberConfig).groups
+    assert group.resume is None
 
 
 def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
@@ -107,6 +118,7 @@ def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
         ("[1234, 1235]", "[1235]", "[groups[0]].key_servers[0]", "does not list group 1234"),
         ('role = "receiver"', 'role = "boss"', "[groups[0]].role", 'one of "sender", "receiver", "both", got "boss"'),
         ('role = "receiver"', 'role = "receiver"\njoin = true', "[groups[0]]", "needs interface"),
+        ('role = "receiver"', 'role = "receiver"\nresume_rate_factor = 0', "[groups[0]].resume_rate_factor", "0.001"),
         (
             'role = "receiver"',
             'role = "sender"\njoin = true\ninterface = "eth0"',

@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from agent.gcks import audit
 from agent.gcks.audit import AuditQuery
 from agent.gcks.database import Database, StoreError
-from agent.gcks.grants import Grant, SidDemand, SidsExhausted, Superseded, grant, registrations, sid_counter
+from agent.gcks.grants import (
+    Grant,
+    NotAhead,
+    SidDemand,
+    SidsExhausted,
+    Superseded,
+    grant,
+    registrations,
+    sid_counter,
+)
 from agent.gcks.tek import Tek, make_tek
 from agent.gsa.identity import GroupId
 from tests.unit.gcks.support import FakeEntropy, name, tek_policy
@@ -163,7 +172,8 @@ def test_killed_between_commit_and_answer_nothing_is_used_again(path: Path) -> N
     assert database.teks() == [tek]
     assert database.spis() == {tek.spi}
     assert [each.times for each in registrations(database)] == [1]
-    assert grant(database, a_grant(tek), sids_of(tek)) == (2,)
+    (sid,) = grant(database, a_grant(tek), sids_of(tek))
+    assert sid >= 2, "those up to the mark are passed over, as it was not closed"
     with pytest.raises(StoreError):
         database.add_teks([replace(tek, generation=2)])
     database.close()
@@ -210,3 +220,84 @@ def _live(path: Path, steps: list[Step]) -> None:
                     assert used.isdisjoint(sids)
                     used.update(sids)
     database.close()
+
+
+def test_what_the_disk_must_have_first_is_not_given_at_once(path: Path) -> None:
+    database, tek, later = Database(path), a_tek(), a_tek(seed=1000, latest=a_tek())
+    database.add_teks([tek, later])
+
+    def at_once(*teks: Tek, count: int = 1) -> tuple[int, ...]:
+        with database.unsynced():
+            return grant(database, a_grant(*teks), sids_of(*teks, count=count), at_once=True)
+
+    with pytest.raises(NotAhead):
+        at_once(tek)  # its first SID
+    assert grant(database, a_grant(tek), sids_of(tek)) == (0,)
+    assert at_once(tek, count=8) == (*range(1, 9),), "as far as the mark, 8 of 256 ahead"
+    with pytest.raises(NotAhead):
+        at_once(tek)
+    with pytest.raises(NotAhead):
+        at_once(tek, later)
+    assert grant(database, a_grant(tek), sids_of(tek)) == (9,)
+    database.close()
+
+
+class _Power:
+    """A store whose disk has what was synced: what was not is gone when the power fails."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._boots = folder, 0
+        self._open()
+        self.synced()
+
+    def _open(self) -> None:
+        self.path = self._folder / f"{self._boots}.db"
+        self.database = Database(self.path)
+
+    def synced(self) -> None:
+        """The disk has all that was written."""
+        self._disk = {end: Path(f"{self.path}{end}").read_bytes() for end in ("", "-wal")}
+
+    def fail(self) -> None:
+        """Power off, and on again."""
+        disk = self._disk
+        self.database.close()
+        self._boots += 1
+        for end, octets in disk.items():
+            place = Path(f"{self._folder / str(self._boots)}.db{end}")
+            place.touch(mode=0o600)
+            place.write_bytes(octets)
+        self._open()
+        self.synced()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["at once", "grant", "sync", "fail"]), st.integers(1, 6)), max_size=60))
+def test_no_sid_is_given_twice_when_the_power_fails(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        power, tek = _Power(Path(folder)), a_tek()
+        power.database.add_teks([tek])
+        power.synced()
+        seen = set[int]()
+        for action, amount in steps:
+            sids: tuple[int, ...] = ()
+            try:
+                match action:
+                    case "at once":
+                        with power.database.unsynced():
+                            sids = grant(power.database, a_grant(tek), sids_of(tek, count=amount), at_once=True)
+                    case "grant":
+                        sids = grant(power.database, a_grant(tek), sids_of(tek, count=amount))
+                        power.synced()
+                    case "sync":
+                        power.database.sync()
+                        power.synced()
+                    case "fail":
+                        power.fail()
+            except NotAhead:
+                continue
+            except SidsExhausted:
+                break
+            assert seen.isdisjoint(sids)
+            seen.update(sids)
+        power.database.close()

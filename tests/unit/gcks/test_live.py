@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from netaddr import IPAddress
@@ -68,22 +69,28 @@ class SkewedClock(SystemClock):
         return datetime.now(UTC) + timedelta(seconds=self.ahead_s)
 
 
+class Served(Protocol):
+    """Where a key server is, on loopback."""
+
+    port: int
+
+
 class Member:
     """A member with one address, identity and key; `register` gives what came of it."""
 
-    def __init__(self, host: Host, address: str, identity: Identity, key: str, gpad: Gpad | None = None) -> None:
+    def __init__(self, host: Served, address: str, identity: Identity, key: str, gpad: Gpad | None = None) -> None:
         here = IPAddress(address)
         there = Endpoint(IPAddress("127.0.0.1" if here.version == 4 else "::1"), host.port)
         self._clock = SystemClock()
-        self._port = DatagramPort.bind([here], 0)
-        settings = MemberSettings(there, self._port.endpoints[0], identity, retry=RetryPolicy(first_s=0.1, retries=2))
+        self.port = DatagramPort.bind([here], 0)
+        settings = MemberSettings(there, self.port.endpoints[0], identity, retry=RetryPolicy(first_s=0.1, retries=2))
         credentials = StaticCredentials({there.address: PeerKey(Secret(key.encode()))})
         self.engine = MemberEngine(
             settings, credentials, gpad or PERMISSIVE, SystemEntropy(), lambda: datetime.now(UTC)
         )
         self.events: list[MemberEvent] = []
-        self._pump = Pump[MemberEvent](self.engine, self._port.send, self.events.append, self._clock)
-        self._port.start(self._pump.feed)
+        self._pump = Pump[MemberEvent](self.engine, self.port.send, self.events.append, self._clock)
+        self.port.start(self._pump.feed)
 
     async def register(self, group: GroupId) -> Registered | RegistrationFailed:
         self.events.clear()
@@ -107,7 +114,7 @@ class Member:
         self.engine.close(self._clock.monotonic())
         self._pump.turn()
         self._pump.close()
-        self._port.close()
+        self.port.close()
 
 
 def gpad(*flows: str, identity: Identity = KEY_SERVER) -> Gpad:

@@ -15,11 +15,15 @@ from agent.gcks import audit, grants
 from agent.gcks.audit import AuditEvent
 from agent.gcks.certified import CertificateRule
 from agent.gcks.database import StoreError
+from agent.gcks.delivery import HierarchyPolicy
 from agent.gcks.keeper import TekKeeper
 from agent.gcks.kek import KekPolicy
 from agent.gcks.kek_keeper import KekKeeper
+from agent.gcks.lkh_keeper import LkhKeeper
 from agent.gcks.policy import GroupPolicy, IecPolicy
 from agent.gcks.registrar import Registrar
+from agent.gcks.rekey_join import Joining
+from agent.gcks.rekeyer import Rekeyer
 from agent.gcks.schedule import Renewal
 from agent.gcks.store import Store
 from agent.gcks.trail import Trail
@@ -44,8 +48,9 @@ from agent.gsa.iec61850 import IecTransform
 from agent.gsa.oid import OidSelector
 from agent.gsa.rekey import REKEY_SIGNATURES
 from agent.gsa.role import Role
-from agent.gsa.sa import Direction
+from agent.gsa.sa import Direction, RekeySA
 from agent.wire.endpoint import Endpoint
+from tests.unit.gcks.rekeyer_support import Sending, kek_policy
 from tests.unit.gcks.support import FakeClock, FakeEntropy, certificate, name, tek_policy, video_group
 
 VIDEO = GroupId.of_number(1234)
@@ -60,6 +65,7 @@ class FakeEngine:
         self.offers: dict[int, GroupOffer] = {}
         self.refused: dict[int, Refusal] = {}
         self.delivered: dict[int, tuple[int, ...]] = {}
+        self.rekeys: dict[int, RekeySA | None] = {}
         self.gone: set[int] = set()
 
     def offer(self, request: int, offer: GroupOffer, now: float) -> bool:
@@ -70,8 +76,9 @@ class FakeEngine:
         self.refused[request] = refusal
         return request not in self.gone
 
-    def deliver(self, request: int, sids: Sequence[int], now: float) -> bool:
+    def deliver(self, request: int, sids: Sequence[int], now: float, rekey: RekeySA | None = None) -> bool:
         self.delivered[request] = tuple(sids)
+        self.rekeys[request] = rekey
         return request not in self.gone
 
 
@@ -84,12 +91,17 @@ class Desk:
         self.turns = self.changes = 0
         self.work: list[Awaitable[None]] = []
         self.group = group
-        self.keks = KekKeeper(store, clock, FakeEntropy(1))
+        self.trees = LkhKeeper(store, FakeEntropy(2))
+        self.keks = KekKeeper(store, clock, FakeEntropy(1), self.trees)
+        self.sender = Sending()
+        self.rekeyer = Rekeyer(store, clock, self.keeper, self.keks, self.trees, self.sender)
         self.trail = Trail(store, clock, self.work.append)
         self.registrar = Registrar(
             self.engine,
             self.keeper,
-            self.keks,
+            self.rekeyer,
+            Joining(self.rekeyer, self.keeper, self.keks, self.trees, clock),
+            self.trees,
             store,
             self.trail,
             clock,
@@ -125,8 +137,7 @@ def run(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[None]]], None]:
             store = await Store.open(tmp_path / "gckd.db")
             try:
                 desk = Desk(store, FakeClock(), group or video_group())
-                await desk.keeper.start({VIDEO: desk.group})
-                await desk.keks.start({VIDEO: desk.group})
+                await desk.rekeyer.start({VIDEO: desk.group})
                 await body(desk)
             finally:
                 await store.close()
@@ -509,3 +520,55 @@ def test_a_store_that_fails_again_and_again_is_told_once_in_a_while(
         assert errors == ["registration not committed, so nothing was given out"]
 
     run(body)
+
+
+@pytest.mark.requirement("LKH-5.4-01", "GDOI-7.2.5-04", "GDOI-3.2-05")
+def test_a_member_of_a_hierarchy_gets_its_path_and_the_last_sequence_number_in_message_4(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER))
+        assert desk.trees.members(VIDEO) == ()
+        await desk.rekeyer.rekey(VIDEO)
+        await desk.say(PullProven(1, SENDER, VIDEO, PEER, 0))
+        assert desk.engine.refused == {1: Refusal.NO_POLICY}, "a rekey overtook it"
+        await desk.pull(2)
+        rekey = desk.engine.rekeys[2]
+        assert rekey is not None
+        assert rekey.lkh == desk.trees.keys_of(VIDEO, SENDER)
+        assert rekey.sequence == 1
+        await desk.pull(3)
+        assert desk.engine.rekeys[3] == rekey, "it keeps its leaf"
+
+    run(body, replace(video_group(), kek=kek_policy(lkh=HierarchyPolicy(2))))
+
+
+def test_who_was_evicted_is_refused_until_it_is_admitted(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.pull(1)
+        await desk.say(PullRequested(2, SENDER, VIDEO, PEER))
+        await desk.rekeyer.evict(VIDEO, SENDER)
+        await desk.say(PullProven(2, SENDER, VIDEO, PEER, 0))
+        await desk.say(PullRequested(3, SENDER, VIDEO, PEER))
+        assert desk.engine.refused == {2: Refusal.NOT_A_MEMBER, 3: Refusal.NOT_A_MEMBER}
+        assert "gckctl admit" in desk.trail.refusals[-1].text
+        await desk.rekeyer.admit(VIDEO, SENDER)
+        await desk.pull(4)
+        assert 4 in desk.engine.delivered
+
+    run(body, replace(video_group(), kek=kek_policy()))
+
+
+@pytest.mark.requirement("GDOI-7.4.2-01")
+def test_a_joiner_of_a_group_with_backward_secrecy_is_given_what_nobody_used(run: Run) -> None:
+    async def body(desk: Desk) -> None:
+        (before,) = [tek.spi for _, teks in desk.keeper.offer(VIDEO) for tek in teks]
+        await desk.say(PullRequested(1, SENDER, VIDEO, PEER), PullProven(1, SENDER, VIDEO, PEER, 0))
+        (offered,) = desk.engine.offers[1].data
+        assert offered.spi != before
+        assert desk.engine.offers[1].activation_delay_s == 2
+        rekey, promised = desk.engine.rekeys[1], desk.engine.offers[1].rekey
+        assert rekey is not None
+        assert promised is not None
+        assert rekey.spi == promised.spi
+        assert rekey.lkh == desk.trees.keys_of(VIDEO, SENDER)
+
+    run(body, replace(video_group(), kek=kek_policy(lkh=HierarchyPolicy(2, backward_secrecy=True))))

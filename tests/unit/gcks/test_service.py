@@ -51,6 +51,9 @@ class SilentEngine:
     def deadline(self) -> None:
         return None
 
+    def prepare(self) -> None:
+        """Nothing ahead."""
+
     def events(self) -> list[object]:
         return []
 

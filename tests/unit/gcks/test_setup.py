@@ -14,6 +14,7 @@ from netaddr import IPAddress
 
 import agent.config
 from agent.config.loader import ConfigErrors
+from agent.gcks.delivery import HierarchyPolicy, RekeyDelivery
 from agent.gcks.policy import IecPolicy, TekPolicy
 from agent.gcks.setup import CurrentCredentials, read
 from agent.gdoi.isakmp.credentials import StaticCredentials
@@ -217,6 +218,20 @@ acknowledgement = "kek-sha2-256"
             '[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\nsignature_key = "sender.psk"\n',
             "sender.psk is no unencrypted PEM private key",
         ),
+        ('[groups.kek]\nsource = "192.0.2.1"\n', 'a multicast address, or transport = "unicast"'),
+        (
+            '[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\ntransport = "unicast"\nttl = 3\n',
+            'destination, ttl: for transport = "multicast" alone',
+        ),
+        (
+            '[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\nacknowledgement = "lkh-sha2-256"\n',
+            "it takes a table [groups.kek.lkh]",
+        ),
+        (
+            '[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\ncopies = 10\ncopy_pause_s = 100.0\n',
+            "the last copy of a rekey leaves after 900 s, but keys are renewed with a lead of 180 s",
+        ),
+        ('[groups.kek]\nsource = "192.0.2.1"\ndestination = "239.9.9.9"\nlkh = { degree = 9 }\n', "at most 8"),
     ],
 )
 def test_what_a_group_cannot_say(example: Path, table: str, says: str) -> None:
@@ -249,3 +264,55 @@ fragmentation = false
     assert (settings.maximum_lifetime_kb, settings.certificates) == (1000, SendCertificates.NEVER)
     assert (settings.natt_port, settings.fragmentation, settings.tolerances.id_length_octets) == (None, False, 2)
     assert any("identities go in clear" in warning for warning in setup.warnings)
+
+
+KEK = """
+[groups.kek]
+source = "192.0.2.1"
+"""
+
+
+@pytest.mark.requirement("ACK-6-06")
+def test_how_rekeys_go_out_is_configured(example: Path) -> None:
+    text = """transport = "unicast"
+acknowledgement = "lkh-sha2-512"
+copies = 2
+copy_pause_s = 0.5
+copies_sequence = "same"
+ack_wait_s = 20
+largest_octets = 9000
+lkh = { degree = 4, backward_secrecy = true, batch_s = 1.5 }
+"""
+    example.write_text(example.read_text() + KEK + text)
+    setup = read(example)
+    kek = list(setup.groups.values())[-1].kek
+    assert kek is not None
+    assert kek.destination is None
+    assert kek.delivery == RekeyDelivery(
+        copies=2, pause_s=0.5, fresh_sequence=False, ack_wait_s=20, largest_octets=9000
+    )
+    assert kek.hierarchy == HierarchyPolicy(4, backward_secrecy=True, batch_s=1.5)
+    assert not [warning for warning in setup.warnings if "kek" in warning]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("ack_wait_s = 3", "ack_wait_s: members may take 5 s to answer, so 3 s is short: 10 s or more (RFC 8263 6)"),
+        ("copies = 1", "copies: a rekey that is lost once is lost"),
+        ("copies = 2\ncopy_pause_s = 50.0", "copy_pause_s: members of teks[0] may register again 45 s after"),
+        ('cipher = "3des-cbc"', "cipher: 3des-cbc is weak"),
+        ('signature = "rsa+sha1"', "signature: rsa+sha1 is weak"),
+    ],
+)
+def test_what_weakens_rekeys_is_warned_of(example: Path, keys: str, says: str) -> None:
+    example.write_text(example.read_text() + KEK + 'destination = "239.9.9.9"\n' + keys + "\n")
+    assert any(says in warning for warning in read(example).warnings)
+
+
+def test_a_key_tree_without_room_for_the_members_is_refused(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.gcks.setup.too_many", lambda degree, members: f"{members} do not fit {degree}")
+    example.write_text(example.read_text() + KEK + 'destination = "239.9.9.9"\nlkh = { degree = 3 }\n')
+    with pytest.raises(ConfigErrors) as caught:
+        read(example)
+    assert "kek.lkh].degree: 2 do not fit 3" in "\n".join(caught.value.lines)

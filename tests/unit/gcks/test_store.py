@@ -12,7 +12,7 @@ import pytest
 
 from agent.gcks import store as store_module
 from agent.gcks.database import Database, StoreError
-from agent.gcks.grants import Grant, SidDemand, Superseded
+from agent.gcks.grants import Grant, SidDemand, Superseded, registrations
 from agent.gcks.store import Store
 from agent.gcks.tek import make_tek
 from agent.gsa.identity import GroupId
@@ -135,3 +135,58 @@ def test_a_fault_of_ours_reaches_who_asked(tmp_path: Path, monkeypatch: pytest.M
         await store.close()
 
     asyncio.run(body())
+
+
+def _plain() -> Grant:
+    return Grant(GROUP, name("m.example"), "192.0.2.7", "receiver", (), 10.0, 20.0)
+
+
+def test_at_once_only_where_it_may_be_and_the_disk_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = threading.Event()
+    whole = Database.sync
+
+    def sync(database: Database) -> bool:
+        long = whole(database)
+        synced.set()
+        return long
+
+    monkeypatch.setattr(Database, "sync", sync)
+
+    async def body() -> None:
+        store = await Store.open(tmp_path / "gckd.db")
+        assert store.grant_at_once(_plain()) == ()
+        assert await asyncio.to_thread(synced.wait, 10)
+        hold = threading.Event()
+        busy = asyncio.create_task(store.run(lambda _database: hold.wait(10)))
+        await asyncio.sleep(0)
+        assert store.grant_at_once(_plain()) is None, "the store's thread has the database"
+        hold.set()
+        assert await busy
+        await store.close()
+        patient = await Store.open(tmp_path / "gckd.db", wait_for_disk=True)
+        assert patient.grant_at_once(_plain()) is None
+        assert [each.times for each in await patient.run(registrations)] == [1]
+        await patient.close()
+
+    asyncio.run(body())
+
+
+def test_a_disk_that_refuses_ends_giving_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_database: Database) -> bool:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(Database, "sync", broken)
+
+    async def body() -> None:
+        store = await Store.open(tmp_path / "gckd.db")
+        assert store.grant_at_once(_plain()) == ()
+        assert store._syncing is not None
+        await store._syncing
+        assert store.grant_at_once(_plain()) is None
+        assert await store.grant(_plain()) == ()
+        await store.close()
+
+    asyncio.run(body())
+    assert "each waits for it" in caplog.text
