@@ -34,7 +34,7 @@ from xfrm import constants
 from xfrm import policy as xfrm_policy
 from xfrm.address import Address, Prefix
 from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
-from xfrm.replay import ReplayWindow
+from xfrm.replay import NO_SEQUENCE, ReplayWindow, SequenceState
 from xfrm.selector import Selector
 from xfrm.state import SaId, SecurityAssociation
 from xfrm.values import Lifetime
@@ -184,6 +184,7 @@ def sa_of(entry: SadEntry, now: float) -> SecurityAssociation:
         ),
         selector=_selector(entry.selector),
         flags=_flags(entry.protocol, entry.destination),
+        sequence=SequenceState(entry.first_sequence - 1) if entry.first_sequence > 1 else NO_SEQUENCE,
     )
 
 

@@ -13,7 +13,10 @@ from agent.gdoi.events import MemberEvent, PhaseOneClosed, PhaseOneEstablished, 
 from agent.gsa.gpad import GpadRefusal
 from agent.gsa.identity import GroupId
 from agent.gsa.iec61850 import Iec61850SA
+from agent.gsa.rollover import every_sa, name_of
 from agent.gsa.sa import DataSA, GroupSA
+from agent.gsa.update import EVERY_SPI, DeletedSA, GsaUpdate
+from agent.member.needs import Need
 from agent.member.status import Instants, rekey_row
 from agent.secret import Secret
 from agent.service.broadcast import Broadcast, Event, Subscription
@@ -48,6 +51,38 @@ class Announcer:
             {**self._gsa("registered", server, group_sa, keys=False), **more},
             lambda: {**self._gsa("registered", server, group_sa, keys=True), **more},
         )
+
+    def rekeyed(self, server: str | None, update: GsaUpdate, before: GroupSA, after: GroupSA) -> None:
+        """A rekey was taken, which left `after`; of a rekey that is repeated, a copy brings no SA."""
+        instants = self._instants()
+        known = {name_of(sa) for sa in every_sa(before)}
+        facts = {
+            **self._group(update.group),
+            "key_server": server,
+            "sequence": update.sequence,
+            "sas": [_sa(sa, instants) for sa in after.data if name_of(sa) not in known],
+            "deleted": [_deleted(each) for each in update.deleted],
+            "deletes_all": update.deletes_all_data,
+            "rekey": rekey_row(after.rekey, instants),
+        }
+
+        def event(keys: bool) -> Event:
+            fresh = (sa for sa in after.iec61850 if name_of(sa) not in known)
+            return self._event("rekeyed", {**facts, "iec61850": [_iec61850(sa, instants, keys=keys) for sa in fresh]})
+
+        self._source.publish(event(False), lambda: event(True))
+
+    def rekey_installed(self, group: GroupId, sequence: int, switch_s: float) -> None:
+        """The data path holds what a rekey brought, so long after its datagram came."""
+        self._say("rekey-installed", **self._group(group), sequence=sequence, switch_ms=round(switch_s * 1000, 3))
+
+    def rekey_refused(self, group: GroupId, text: str, refusals: Iterable[GpadRefusal]) -> None:
+        """An authentic rekey was not taken."""
+        self._say("rekey-refused", **self._group(group), text=text, refusals=[_refusal(each) for each in refusals])
+
+    def need(self, group: GroupId, need: Need) -> None:
+        """A rekey, or one that did not come, makes the group register out of turn."""
+        self._say("rekey-missed", **self._group(group), cause=need.name.lower().replace("_", "-"), text=need.value)
 
     def told(self, server: str, event: MemberEvent) -> None:
         """What else an engine told, if it is news to a subscriber."""
@@ -100,6 +135,11 @@ class Announcer:
             "rekey": rekey_row(group_sa.rekey, instants),
         }
         return self._event(kind, facts)
+
+
+def _deleted(deleted: DeletedSA) -> dict[str, Any]:
+    protocol = "iec61850" if deleted.protocol is None else deleted.protocol.value
+    return {"protocol": protocol, "spi": "any" if deleted.spi == EVERY_SPI else f"0x{deleted.spi:08x}"}
 
 
 def _refusal(refusal: GpadRefusal) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +19,9 @@ from netaddr import IPAddress
 from agent.gdoi.constants import GDOI_PORT
 from agent.gsa.flow import Flow
 from agent.logs import get_logger
+from agent.member.interfaces import HostMembership, host_memberships
 
-__all__ = ["Joins", "Membership", "own_addresses"]
+__all__ = ["Joins", "Membership", "join", "own_addresses", "why_not"]
 
 _MCAST_JOIN_GROUP: Final = 42  # linux/in.h; the socket module has no names for these two
 _MCAST_JOIN_SOURCE_GROUP: Final = 46
@@ -49,17 +50,21 @@ class Membership:
         return f"{self.address} on {self.interface}" + (f" from {self.source}" if self.source is not None else "")
 
 
+def join(holder: socket.socket, group: IPAddress, source: IPAddress | None, index: int) -> None:
+    """Let a socket hold a membership on the interface of that index until it is closed. Raises OSError."""
+    request = _INTERFACE.pack(index) + _sockaddr(group)
+    option = _MCAST_JOIN_GROUP
+    if source is not None:
+        option, request = _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source)
+    holder.setsockopt(_LEVEL[group.version], option, request)
+
+
 def _hold(membership: Membership, index: int) -> socket.socket:
     """A socket that holds the membership until it is closed. Raises OSError."""
-    version = membership.address.version
-    request = _INTERFACE.pack(index) + _sockaddr(membership.address)
-    option = _MCAST_JOIN_GROUP
-    if membership.source is not None:
-        option, request = _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(membership.source)
     # A socket each: the kernel bounds the memberships of one socket (net.ipv4.igmp_max_memberships, 20).
-    holder = socket.socket(_FAMILY[version], socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    holder = socket.socket(_FAMILY[membership.address.version], socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        holder.setsockopt(_LEVEL[version], option, request)
+        join(holder, membership.address, membership.source, index)
     except OSError:
         holder.close()
         raise
@@ -87,9 +92,11 @@ class Joins:
         self,
         hold: Callable[[Membership, int], socket.socket] = _hold,
         index_of: Callable[[str], int] = socket.if_nametoindex,
+        in_force: Callable[[], Container[HostMembership] | None] = host_memberships,
     ) -> None:
         self._hold = hold
         self._index_of = index_of
+        self._in_force = in_force
         self._wanted: tuple[Membership, ...] = ()
         self._held: dict[Membership, _Held] = {}
         self._troubles: dict[Membership, str] = {}
@@ -105,12 +112,14 @@ class Joins:
         self.refresh()
 
     def refresh(self) -> None:
-        """Join what is missing: the interface was not there before, or is another one by now."""
+        """Join what is missing: the interface was not there before, is another one by now, or lost its memberships."""
+        in_force = self._in_force() if self._held else None
         for membership in self._wanted:
             held = self._held.get(membership)
             try:
                 index = self._index_of(membership.interface)
-                if held is not None and held.index == index:
+                lasts = in_force is None or (index, membership.address, membership.source) in in_force
+                if held is not None and held.index == index and lasts:
                     continue
                 if held is not None:
                     self._leave(membership)
@@ -141,13 +150,14 @@ class Joins:
     def _complain(self, membership: Membership, error: OSError) -> None:
         if self._held.get(membership) is not None:
             self._leave(membership)
-        reason = _reason(error)
+        reason = why_not(error)
         if self._troubles.get(membership) != reason:
             self._troubles[membership] = reason
             log.warning("not joined, it is tried again", membership=membership, reason=reason)
 
 
-def _reason(error: OSError) -> str:
+def why_not(error: OSError) -> str:
+    """Why a join failed, in words for people."""
     if error.errno in (errno.ENODEV, errno.ENXIO) or "interface" in str(error):
         return "there is no such interface"
     return os.strerror(error.errno or 0)

@@ -22,14 +22,16 @@ from agent.gdoi.events import (
     Registered,
     RegistrationFailed,
 )
+from agent.gdoi.isakmp.natt import MARKER
 from agent.gdoi.member import MemberEngine
 from agent.gsa.gpad import Gpad
 from agent.gsa.identity import GroupId
 from agent.logs import RateLimit, get_logger
+from agent.member.rekey_ports import push_within
 from agent.member.setup import ServerSetup
 from agent.service.alarm import Alarm
 from agent.service.pump import Pump
-from agent.service.udp import DatagramPort, PortSet
+from agent.service.udp import DatagramPort, PortSet, Receiver
 from agent.wire.endpoint import Datagram, Endpoint
 
 __all__ = ["KeyServer", "KeyServers", "LocalPorts", "PhaseOne"]
@@ -69,6 +71,7 @@ class KeyServer:
 
     `endpoints`: all that its datagrams come from.
     `heard`: what it is said to have said, unauthenticated, while Phase 1 is under way; nothing is decided by it.
+    `own_address`: this host's, to which its latest datagram came; None before the first.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class KeyServer:
         self.phase_one: PhaseOne | None = None
         self.heard: str | None = None
         self.dropped = 0
+        self.own_address: IPAddress | None = None
         self._engine = engine
         self._pump = pump
         self._clock = clock
@@ -119,6 +123,7 @@ class KeyServer:
         """Hand it a datagram."""
         if self._asked:
             self._listen()
+        self.own_address = local.address
         self._pump.feed(datagram, peer, local)
 
     def close(self, now: float) -> None:
@@ -138,12 +143,22 @@ class KeyServer:
 
 
 class KeyServers:
-    """All of them. `on_event` is told the registrations' events with the key server's name; the rest is logged here."""
+    """All of them. `on_event` is told the registrations' events with the key server's name; the rest is logged here.
 
-    def __init__(self, clock: Clock, entropy: Entropy, on_event: Callable[[str, MemberEvent], None]) -> None:
+    `on_push` is handed each GROUPKEY-PUSH that came to one of our ports, as unicast rekeys do, whoever sent it.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        entropy: Entropy,
+        on_event: Callable[[str, MemberEvent], None],
+        on_push: Receiver | None = None,
+    ) -> None:
         self._clock = clock
         self._entropy = entropy
         self._on_event = on_event
+        self._on_push = on_push
         self._noise = RateLimit()
         self._ports: dict[int, PortSet] = {}
         self._wanted = LocalPorts()
@@ -207,8 +222,20 @@ class KeyServers:
         settings = setup.settings(local, natt[0] if natt else None, self._wanted.keepalive_s)
         # One entry alone: another key server's identity at this address is as wrong as a stranger's.
         engine = MemberEngine(settings, setup.credentials, Gpad((setup.entry,)), self._entropy, self._clock.utc)
-        pump: Pump[MemberEvent] = Pump(engine, self._send, lambda event: self._handle(name, event), self._clock)
+        pump: Pump[MemberEvent] = Pump(
+            engine, self._send, lambda event: self._handle(name, event), self._clock, engine.prepare
+        )
         return KeyServer(setup, settings.endpoints, engine, pump, self._clock)
+
+    def send(self, datagram: Datagram) -> None:
+        """Send an ISAKMP message from one of our ports, marked as one where that is the port for NAT traversal."""
+        if self._is_natt(datagram.source):
+            datagram = Datagram(MARKER + datagram.payload, datagram.to, datagram.source)
+        self._send(datagram)
+
+    def _is_natt(self, local: Endpoint) -> bool:
+        bound = self._ports.get(local.address.version)
+        return bound is not None and local.port in {endpoint.port for endpoint in bound.endpoints[1:]}
 
     def _send(self, datagram: Datagram) -> None:
         bound = self._ports.get(datagram.to.address.version)
@@ -216,6 +243,10 @@ class KeyServers:
             bound.send(datagram)
 
     def _receive(self, payload: bytes, peer: Endpoint, local: Endpoint) -> None:
+        push = push_within(payload, natt=self._is_natt(local)) if self._on_push is not None else None
+        if self._on_push is not None and push is not None:
+            self._on_push(push, peer, local)
+            return
         server = self._by_endpoint.get(peer)
         if server is not None:
             server.feed(payload, peer, local)

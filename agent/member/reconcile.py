@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.clock import Clock
 from agent.datapath.plan import plan
-from agent.datapath.port import DataPath, Outcome
+from agent.datapath.port import AddPolicy, AddSa, DataPath, Operation, Outcome, ReplaceSa, UpdatePolicy
 from agent.errors import LocalError
+from agent.gsa.databases import Databases
 from agent.gsa.gspd import Gspd, Refusal
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import DataSA, GroupSA
@@ -22,18 +23,21 @@ log = get_logger(__name__)
 
 _RETRY_S = 5.0
 """Seconds until a plan that the kernel refused in part is made anew."""
+_LOOK_S = 1.0
+"""Seconds until a plan that rested on what the pass before had left is checked against what is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """What one pass left. `held`: the GSAs it was made from; `failures`: what the data path refused, in words.
 
-    `refusals`: policy that this host cannot carry out.
+    `failed`: the groups that this concerns; `refusals`: policy that this host cannot carry out.
     """
 
     held: Mapping[GroupId, GroupSA] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    failed: frozenset[GroupId] = frozenset()
 
 
 class Reconciler:
@@ -41,6 +45,9 @@ class Reconciler:
 
     `gspd` and `held` are asked anew in each pass, and `on_pass` is told its result. SAs given to `retire` are wiped
     by the next pass: only then does no plan hold them any more.
+
+    A rekey hurries: its pass takes for actual what the pass before it left, if nothing has happened to that since, and
+    one that looks follows in a second.
     """
 
     def __init__(
@@ -61,10 +68,21 @@ class Reconciler:
         self._retired: list[DataSA] = []
         self._told: frozenset[str] = frozenset()
         self._done = Pass()
+        self._current = gspd()
+        self._as_of = clock.monotonic()
+        self._left_there: Databases | None = None
+        self._doubt = True
+        self._look_at = math.inf
         self._left = False
 
     def wanted(self) -> None:
-        """Something changed: a pass is due."""
+        """Something changed, maybe in the data path: a pass is due."""
+        self._doubt = True
+        self._wanted.set()
+
+    def rekeyed(self, sas: Sequence[DataSA]) -> None:
+        """A rekey changed what is held: a pass is due, at once. `sas`: out of use, as for `retire`."""
+        self._retired.extend(sas)
         self._wanted.set()
 
     def retire(self, sas: Sequence[DataSA]) -> None:
@@ -77,20 +95,25 @@ class Reconciler:
         while not self._left:
             wait_s = _RETRY_S
             try:
-                done = await self.once()
+                done = await self._once()
             except LocalError as error:
                 log.error("data path not reached, it is tried again", reason=error)
             else:
-                if not done.failures:
-                    wait_s = self._until_next_change()
+                looks_s = _RETRY_S if done.failures else max(0.0, self._look_at - self._clock.monotonic())
+                wait_s = min(self._until_next_change(), looks_s)
             try:
                 async with asyncio.timeout(None if math.isinf(wait_s) else wait_s):
                     await self._wanted.wait()
             except TimeoutError:
-                pass
+                self._doubt = True
+            self._doubt |= self._look_at <= self._clock.monotonic()
 
     async def once(self) -> Pass:
-        """One pass; after `leave` none. Raises LocalError when the data path cannot be reached."""
+        """One pass that looks; after `leave` none. Raises LocalError when the data path cannot be reached."""
+        self._doubt = True
+        return await self._once()
+
+    async def _once(self) -> Pass:
         async with self._busy:
             if not self._left:
                 await self._pass(self._gspd(), dict(self._held()))
@@ -98,7 +121,7 @@ class Reconciler:
 
     async def leave(self, gspd: Gspd) -> Pass:
         """The last pass, before the end: what `gspd` blocks stays, everything else goes. Raises LocalError."""
-        self._left = True
+        self._left = self._doubt = True
         async with self._busy:
             await self._pass(gspd, {})
             return self._done
@@ -106,13 +129,25 @@ class Reconciler:
     async def _pass(self, gspd: Gspd, held: Mapping[GroupId, GroupSA]) -> None:
         self._wanted.clear()
         self._wipe()
-        desired = gspd.desired(held, self._clock.monotonic())
-        operations = plan(desired.databases, await self._datapath.current())
+        self._as_of = self._clock.monotonic()
+        desired = gspd.desired(held, self._as_of)
+        operations = plan(desired.databases, await self._actual())
         outcomes = await self._datapath.apply(operations) if operations else []
-        failures = tuple(_words(outcome) for outcome in outcomes if outcome.error is not None)
-        self._done = Pass(held, failures, desired.refusals)
+        refused = [outcome for outcome in outcomes if outcome.error is not None]
+        failures = tuple(map(_words, refused))
+        self._current = gspd
+        self._left_there = None if refused else desired.databases
+        self._done = Pass(held, failures, desired.refusals, _groups_of(refused, gspd, held))
         self._tell(self._done, outcomes)
         self._on_pass(self._done)
+
+    async def _actual(self) -> Databases:
+        there, self._left_there = self._left_there, None  # unless this pass comes to its end
+        if there is not None and not self._doubt:
+            self._look_at = min(self._look_at, self._clock.monotonic() + _LOOK_S)
+            return there
+        self._doubt, self._look_at = False, math.inf
+        return await self._datapath.current()
 
     def _wipe(self) -> None:
         for sa in self._retired:
@@ -129,10 +164,28 @@ class Reconciler:
         self._told = problems
 
     def _until_next_change(self) -> float:
-        now = self._clock.monotonic()
-        change = self._gspd().next_change(self._held(), now)
-        return math.inf if change is None else max(0.0, change - now)
+        """Seconds until something changes that the latest pass did not know: maybe while that was carried out."""
+        change = self._current.next_change(self._held(), self._as_of)
+        return math.inf if change is None else max(0.0, change - self._clock.monotonic())
 
 
 def _words(outcome: Outcome) -> str:
     return f"{outcome.operation}: {outcome.error}"
+
+
+def _groups_of(refused: Iterable[Outcome], gspd: Gspd, held: Mapping[GroupId, GroupSA]) -> frozenset[GroupId]:
+    """Whose operations were refused; where an operation does not say, it may be anybody's."""
+    groups: set[GroupId] = set()
+    for outcome in refused:
+        group = gspd.group_of_reqid(_reqid(outcome.operation))
+        groups.update(held if group is None else (group,))
+    return frozenset(groups)
+
+
+def _reqid(operation: Operation) -> int | None:
+    match operation:
+        case AddSa(entry=sa) | ReplaceSa(entry=sa):
+            return sa.reqid
+        case AddPolicy(entry=policy) | UpdatePolicy(entry=policy) if policy.template is not None:
+            return policy.template.reqid
+    return None

@@ -16,43 +16,40 @@ and a failure of that changes nothing. An SA is replaced before it ends:
   server by as long as the registration took, with the key servers that were asked in vain before; it is taken to be
   earlier by that much.
 - A GSA without an SA that lasts counts as a fruitless round.
+- What a rekey renews needs no registration: all is counted anew from the ends that it leaves. A Rekey SA that nears its
+  end with no successor seen is a reason to ask, too, after the key server had its time to rekey; so is each `Need`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
 
 from netaddr import IPAddress
 
 from agent.gdoi.failures import FailureCause
-from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId
-from agent.gsa.iec61850 import Iec61850SA
-from agent.gsa.oid import OidSelector
+from agent.gsa.rollover import AnySA, SaName, every_sa, left_over, name_of, pruned, rolled
 from agent.gsa.sa import DataSA, GroupSA, SecurityProtocol
+from agent.gsa.update import GsaUpdate
 from agent.member.failover import REACTIONS, Round
-from agent.member.timing import Timing, between
+from agent.member.held import Withdrawn, change_overs_s, ended, ends, merged, renewed, succeeded_by, wipe_iec61850
+from agent.member.needs import SPREAD_S, Need
+from agent.member.timing import Timing, between, usual_lead_s
 
 __all__ = ["Failure", "Registration"]
 
-_LEAST_LEAD_S: Final = 60.0
-_LEAD_SHARE: Final = 0.05
-_MOST_LEAD_SHARE: Final = 0.25
 _LEADS_BEFORE: Final = (1.5, 1.75)
 """Leads before the end at which a member asks, by chance."""
 _REST_BEFORE: Final = (0.6, 0.75)
 """Share of the rest that is left when a member asks again."""
+_KEK_LEADS_BEFORE: Final = (0.5, 0.75)
+"""The same of a Rekey SA, whose successor is a rekey of two leads before. As a lead counts what is left says, which is
+no longer than the key server's."""
 _LEAST_WAIT_S: Final = 1.0
 _HINT_EVERY_S: Final = 5.0
-
-
-_Sa: TypeAlias = DataSA | Iec61850SA
-_Traffic: TypeAlias = Flow | OidSelector
-_Name: TypeAlias = tuple[SecurityProtocol | None, int, IPAddress | OidSelector]
-"""What names an SA: its protocol, SPI and destination; of IEC 61850, SPI and selector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +85,28 @@ class Registration:
         self._rounds = 0
         self._lifetime_s: float | None = None
         self._change_over_s = 0.0
-        self._worn: set[_Name] = set()
+        self._worn: set[SaName] = set()
         self._lost: set[str] = set()
         self._due: float | None = -math.inf
         self._renewal = math.inf
         self._hinted: float | None = None
+        self._needs: dict[Need, float] = {}
+        self._rekeyed = -math.inf
+        self._withdrawn = Withdrawn()
+        self._keks_over = 0
         self._last_asked = self._began = -math.inf
 
     @property
     def deadline(self) -> float | None:
         """When `ask` has something to do, in monotonic seconds; None while it asks, or has SAs without end."""
-        return None if self.asking is not None else self._due
+        if self.asking is not None:
+            return None
+        return min((instant for instant in (self._due, *self._needs.values()) if instant is not None), default=None)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Why a registration out of turn is to come."""
+        return tuple(self._needs)
 
     def begin(self, at: float) -> None:
         """Make the first attempt then, instead of at once."""
@@ -106,11 +114,12 @@ class Registration:
 
     def ask(self, now: float) -> str | None:
         """The key server to ask now, None while there is nothing to do."""
-        if self.asking is not None or self._due is None or self._due > now:
+        if self.deadline is None or self.deadline > now:
             return None
         if not self._round.under_way:
             self._round = self._next_round(now)
-            self._began = now
+            self._began, self._withdrawn = now, Withdrawn()
+        self._needs.clear()
         self.asking = self._round.ask()
         self.tries += 1
         self._last_asked = now
@@ -119,15 +128,61 @@ class Registration:
     def succeeded(self, group_sa: GroupSA, now: float) -> tuple[DataSA, ...]:
         """Take a GSA. The SAs returned have no further use: wipe their keys once the kernel is without them."""
         before = self.held
-        self.held, dropped = _merged(before, _ended(group_sa, self._worn, now), now)
-        self._worn &= {_name(sa) for sa in self.held.data}
+        pushed = before.rekey if before is not None else None
+        given = ended(self._withdrawn.taken_from(group_sa, pushed), self._worn, now)
+        self.held, dropped = merged(before, given, now, rekeyed_meanwhile=self._rekeyed > self._began)
+        self._worn &= {name_of(sa) for sa in self.held.data}
         self.server, self.asking = self.asking, None
         self._lost.discard(self.server or "")
         self.failures, self.tries = (), 0
         self._round = Round(self.servers)
-        self._change_over_s = max(_change_overs_s(group_sa, now), default=self._change_over_s)
-        self._schedule(before, now)
+        self._change_over_s = max(change_overs_s(group_sa, now), default=self._change_over_s)
+        self._schedule(before, now, took_s=now - self._began)
         return dropped
+
+    def rekeyed(self, update: GsaUpdate, now: float, own: Collection[IPAddress] = ()) -> tuple[DataSA, ...]:
+        """Take a rekey of what is held; nothing, where nothing is. Returns SAs as `succeeded` does.
+
+        `own`: this host's addresses, as `rolled` wants them.
+        """
+        before = self.held
+        if before is None:
+            wipe_iec61850(update.iec61850)
+            return update.data
+        self.held = ended(rolled(before, update, now, own), self._worn, now)
+        self._worn &= {name_of(sa) for sa in self.held.data}
+        self._rekeyed = now
+        if self._round.under_way:
+            self._withdrawn.note(before, self.held, update)
+        self._change_over_s = max(change_overs_s(self.held, now), default=self._change_over_s)
+        if self.asking is None:
+            returning = self._due if self._returns_at(self._due) else None
+            self._schedule(before, now, returning=returning)
+        return self._dropped(left_over(before, self.held, update))
+
+    def need(self, need: Need, now: float) -> None:
+        """Register soon, for that reason; a registration that is under way does not do, for it may be too old."""
+        self._needs.setdefault(need, now + between(SPREAD_S[need], self._chance()))
+
+    def settled(self, need: Need) -> None:
+        """That is no reason any more."""
+        self._needs.pop(need, None)
+
+    def prune(self, now: float) -> tuple[DataSA, ...]:
+        """Let go of SAs that are over while others are in use. Returns SAs as `succeeded` does."""
+        before = self.held
+        if before is None:
+            return ()
+        after = pruned(before, now)
+        dropped = left_over(before, after)
+        if dropped:
+            self.held = after
+        return self._dropped(dropped)
+
+    def _dropped(self, sas: Iterable[AnySA]) -> tuple[DataSA, ...]:
+        sas = tuple(sas)
+        wipe_iec61850(sas)
+        return tuple(sa for sa in sas if isinstance(sa, DataSA))
 
     def failed(self, cause: FailureCause, text: str, now: float) -> None:
         """The key server asked did not serve us: go on as the cause has it, or wait when all were asked."""
@@ -154,15 +209,21 @@ class Registration:
     def wear_out(self, protocol: SecurityProtocol, spi: int, destination: IPAddress, now: float) -> None:
         """The data path ended an SA, e.g. at its limit on octets: it is not installed again, also if given again."""
         name = (protocol, spi, destination)
-        if self.held is not None and name in {_name(sa) for sa in self.held.data}:
+        if self.held is not None and name in {name_of(sa) for sa in self.held.data}:
             self._worn.add(name)
-            self.held = _ended(self.held, self._worn, now)
+            self.held = ended(self.held, self._worn, now)
+            self.near_end(protocol, spi, destination, now)
+
+    def near_end(self, protocol: SecurityProtocol, spi: int, destination: IPAddress, now: float) -> None:
+        """A limit of an SA is near: a hint, unless its successor is here already."""
+        if self.held is None or not succeeded_by(self.held, (protocol, spi, destination), now):
             self.hint(now)
 
     def forget(self, now: float) -> tuple[DataSA, ...]:
         """Let go of the GSA, which is not to be used any more, and ask anew. Returns SAs as `succeeded` does."""
         dropped = () if self.held is None else self.held.data
-        _wipe(() if self.held is None else self.held.iec61850)
+        wipe_iec61850(() if self.held is None else self.held.iec61850)
+        self._needs.clear()
         self.held, self.server, self._lifetime_s, self._change_over_s = None, None, None, 0.0
         self._due = now
         self._renewal = math.inf
@@ -189,9 +250,9 @@ class Registration:
         """That key server is known not to answer: it is the last one to be asked, until it serves again."""
         self._lost.add(server)
 
-    def serving(self, now: float) -> tuple[_Sa, ...]:
+    def serving(self, now: float) -> tuple[AnySA, ...]:
         """The SAs held that have not ended."""
-        held = () if self.held is None else _every(self.held)
+        held = () if self.held is None else every_sa(self.held)
         return tuple(sa for sa in held if sa.expires is None or sa.expires > now)
 
     def usable(self, now: float) -> bool:
@@ -202,10 +263,12 @@ class Registration:
         """When the first flow has no SA any more, in monotonic seconds; None for never, or without SAs."""
         if self.held is None:
             return None
-        ends = (end for end in _ends(self.held).values() if not math.isinf(end))
-        return min(ends, default=None)
+        return min((end for end in ends(self.held).values() if not math.isinf(end)), default=None)
 
-    def _schedule(self, before: GroupSA | None, now: float) -> None:
+    def _schedule(
+        self, before: GroupSA | None, now: float, *, took_s: float = 0.0, returning: float | None = None
+    ) -> None:
+        """When to ask next. `took_s`: how long the registration took; `returning`: a return that is due already."""
         expires = self.expires()
         left_s = math.inf if expires is None else expires - now
         if left_s <= 0:
@@ -213,8 +276,26 @@ class Registration:
             self._due = now + self.timing.wait_s(self._rounds, self._chance())
             return
         self._rounds = 0
-        self._renewal = math.inf if expires is None else self._renewal_of(before, expires, now)
-        self._due = self._return_or(self._renewal, now)
+        renewal = math.inf if expires is None else self._renewal_of(before, expires, now, took_s)
+        self._renewal = min(renewal, self._kek_renewal(now))
+        self._due = self._return_or(self._renewal, now) if returning is None else min(returning, self._renewal)
+
+    def _kek_renewal(self, now: float) -> float:
+        """When to ask for the next Rekey SA, if no rekey brings it."""
+        rekey = self.held.rekey if self.held is not None else None
+        if rekey is None or rekey.expires is None:
+            return math.inf
+        left_s = rekey.expires - now
+        if left_s <= 0:
+            self._keks_over += 1
+            return now + self.timing.wait_s(self._keks_over, self._chance())
+        self._keks_over = 0
+        lead_s = usual_lead_s(left_s)
+        return max(rekey.expires - between(_KEK_LEADS_BEFORE, self._chance()) * lead_s, now + _LEAST_WAIT_S)
+
+    def _returns_at(self, due: float | None) -> bool:
+        """Whether that instant is one of a return to the preferred key server, not of a renewal."""
+        return due is not None and self.server != self.servers[0] and due < self._renewal and due != self._hinted
 
     def _return_or(self, renewal: float, now: float) -> float | None:
         """When to ask next: at the renewal, or sooner to return to the preferred key server; None for never."""
@@ -233,22 +314,23 @@ class Registration:
         if not self.usable(now) or self.server not in self.servers or self.timing.return_s is None:
             return self._round_over(self.servers)
         serving = self.servers.index(self.server)
-        if now < self._renewal and self._due != self._hinted:
+        needed = any(instant <= now for instant in self._needs.values())
+        if now < self._renewal and self._due != self._hinted and not needed:
             return Round(self.servers[:serving], is_return=True) if serving else self._round_over(self.servers)
         return self._round_over((self.server, *(name for name in self.servers if name != self.server)))
 
     def _round_over(self, servers: Iterable[str]) -> Round:
         return Round(sorted(servers, key=lambda name: name in self._lost))
 
-    def _renewal_of(self, before: GroupSA | None, expires: float, now: float) -> float:
+    def _renewal_of(self, before: GroupSA | None, expires: float, now: float, took_s: float) -> float:
         left_s = expires - now
-        fresh = before is not None and self.held is not None and _renewed(before, self.held, now)
+        fresh = before is not None and self.held is not None and renewed(before, self.held, now)
         if fresh:
             self._lifetime_s = max(left_s, self._lifetime_s or 0.0)
-        ends = expires - (now - self._began)
-        due = ends - between(_LEADS_BEFORE, self._chance()) * self._lead_s()
+        end = expires - took_s
+        due = end - between(_LEADS_BEFORE, self._chance()) * self._lead_s()
         if due <= now:
-            due = ends - between(_REST_BEFORE, self._chance()) * (ends - now)
+            due = end - between(_REST_BEFORE, self._chance()) * (end - now)
         return max(due, now + _LEAST_WAIT_S)
 
     def _lead_s(self) -> float:
@@ -257,79 +339,4 @@ class Registration:
             return self.timing.lead_s
         if self._lifetime_s is None:
             return math.inf
-        usual_s = min(max(_LEAST_LEAD_S, self._lifetime_s * _LEAD_SHARE), self._lifetime_s * _MOST_LEAD_SHARE)
-        return max(usual_s, 2.0 * self._change_over_s)
-
-
-def _every(group_sa: GroupSA) -> tuple[_Sa, ...]:
-    return (*group_sa.data, *group_sa.iec61850)
-
-
-def _traffic(sa: _Sa) -> _Traffic:
-    return sa.flow if isinstance(sa, DataSA) else sa.selector
-
-
-def _wipe(sas: Iterable[Iec61850SA]) -> None:
-    for sa in sas:
-        sa.confidentiality_key.wipe()
-        sa.authentication_key.wipe()
-
-
-def _change_overs_s(group_sa: GroupSA, now: float) -> Iterator[float]:
-    """How long before the end of the older SAs of some traffic senders change over to one that still waits (ATD)."""
-    every = _every(group_sa)
-    for sa in every:
-        if sa.send_from > now:
-            ends = (older.expires for older in every if _traffic(older) == _traffic(sa) and older is not sa)
-            yield from (end - sa.send_from for end in ends if end is not None and end > sa.send_from)
-
-
-def _ends(group_sa: GroupSA) -> dict[_Traffic, float]:
-    """When the last SA of each flow, or selector, ends."""
-    ends: dict[_Traffic, float] = {}
-    for sa in _every(group_sa):
-        end = math.inf if sa.expires is None else sa.expires
-        ends[_traffic(sa)] = max(end, ends.get(_traffic(sa), -math.inf))
-    return ends
-
-
-def _renewed(before: GroupSA, after: GroupSA, now: float) -> bool:
-    """Whether there are SAs that came while their predecessors still served, and so were got fresh."""
-    served = all(end > now for end in _ends(before).values())
-    return served and bool({_name(sa) for sa in _every(after)} - {_name(sa) for sa in _every(before)})
-
-
-def _name(sa: _Sa) -> _Name:
-    if isinstance(sa, DataSA):
-        return (sa.protocol, sa.spi, sa.flow.destination.ip)
-    return (None, sa.spi, sa.selector)
-
-
-def _ended(group_sa: GroupSA, worn: Set[_Name], now: float) -> GroupSA:
-    """The GSA with these SAs at their end; they stay in it, so that their flows stay blocked."""
-    if not worn:
-        return group_sa
-    data = (replace(sa, expires=min(now, sa.expires or now)) if _name(sa) in worn else sa for sa in group_sa.data)
-    return replace(group_sa, data=tuple(data))
-
-
-def _merged(before: GroupSA | None, after: GroupSA, now: float) -> tuple[GroupSA, tuple[DataSA, ...]]:
-    """The new GSA, after the SAs of the old one that others may still send on; and the SAs that are left over.
-
-    An SA that both have keeps being sent on: an ATD is about SAs that are new to the group (RFC 5374 4.2.1).
-    """
-    if before is None:
-        return after, ()
-    new = {_name(sa) for sa in _every(after)}
-    old = {_name(sa): sa for sa in before.data}
-    kept = tuple(sa for name, sa in old.items() if name not in new and (sa.expires is not None and sa.expires > now))
-    dropped = tuple(sa for sa in before.data if sa not in kept)
-    fresh = tuple(
-        replace(sa, send_from=min(sa.send_from, old[_name(sa)].send_from)) if _name(sa) in old else sa
-        for sa in after.data
-    )
-    trailing = tuple(
-        sa for sa in before.iec61850 if _name(sa) not in new and (sa.expires is not None and sa.expires > now)
-    )
-    _wipe(sa for sa in before.iec61850 if sa not in trailing)
-    return replace(after, data=(*kept, *fresh), iec61850=(*trailing, *after.iec61850)), dropped
+        return max(usual_lead_s(self._lifetime_s), 2.0 * self._change_over_s)

@@ -22,21 +22,24 @@ from agent.errors import LocalError
 from agent.gdoi.events import MemberEvent, PhaseOneClosed, Registered, RegistrationFailed
 from agent.gdoi.failures import FailureCause
 from agent.gsa.databases import SadKey
-from agent.gsa.gpad import GpadRefusal
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import DataSA, GroupSA
 from agent.logs import configure, get_logger
 from agent.member.announce import Announcer
+from agent.member.interfaces import InterfaceWatch
 from agent.member.joins import Joins
 from agent.member.keyservers import KeyServers, LocalPorts
 from agent.member.reconcile import Pass, Reconciler
 from agent.member.registration import Registration
+from agent.member.rekey_duty import RekeyDuty, audit
+from agent.member.rekeys import Rekeys
 from agent.member.setup import memberships_of, prepare
 from agent.member.status import Instants, group_row, key_server_row, policy_rows, sa_problems, sa_rows
 from agent.member.timing import Timing
 from agent.service.alarm import Alarm
 from agent.service.broadcast import Subscription
 from agent.service.control import Caller, ControlServer, group_number
+from agent.wire.endpoint import Endpoint
 
 __all__ = ["GmdService"]
 
@@ -68,10 +71,21 @@ class GmdService:
         self._elapsed_s: dict[GroupId, float] = {}
         self._last_pass = Pass()
         self._capabilities: Capabilities | None = None
-        self._key_servers = KeyServers(clock, entropy, self._on_event)
+        self._key_servers = KeyServers(clock, entropy, self._on_event, self._on_push)
         self._reconciler = Reconciler(datapath, clock, lambda: self._setup.gspd(), self._held, self._on_pass)
         self._alarm = Alarm(clock, self._advance)
         self._announcer = Announcer(self._instants, self._name_of)
+        self._duty = RekeyDuty(
+            lambda: self._setup,
+            lambda: self._registrations,
+            self._key_servers,
+            self._reconciler,
+            self._announcer,
+            clock,
+            self._soon,
+        )
+        self._rekeys = Rekeys(clock, entropy, self._duty, self._key_servers.send)
+        self._interfaces = InterfaceWatch(self._refresh)
         self._control: ControlServer | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -98,6 +112,7 @@ class GmdService:
         tasks.create_task(self._reconciler.run(), name="reconciler")
         tasks.create_task(self._watch(), name="data path events")
         tasks.create_task(self._follow_interfaces(), name="interfaces")
+        self._interfaces.start()
         # One moment for all groups, which share Phase 1: it is the members of a site that chance spreads.
         begins = self._clock.monotonic() + gmd.start_spread_s * self._chance()
         for registration in self._registrations.values():
@@ -119,6 +134,8 @@ class GmdService:
         configure(setup.config.gmd.log_form, level=logging.getLogger().level)  # --verbose stays
         self._take_groups(gone)
         self._drop_unauthorized()
+        for registration in self._registrations.values():
+            self._follow_rekeys(registration)
         try:
             await self._reconciler.once()
         except LocalError as error:
@@ -132,6 +149,8 @@ class GmdService:
     async def stop(self) -> None:
         """Say goodbye to the key servers, leave the groups, take the SAs out; blocks stay where `on_stop` says so."""
         self._alarm.close()
+        self._interfaces.close()
+        self._rekeys.close()
         self._key_servers.close()
         self._joins.close()
         try:
@@ -183,7 +202,7 @@ class GmdService:
                 for each in self._registrations.values():
                     each.lost(name)
             case RegistrationFailed(group=group, cause=cause, text=text, refusals=refusals):
-                _audit(name, group, refusals)
+                audit(name, group, refusals)
                 registration = self._registrations.get(group)
                 if registration is not None and registration.asking == name:
                     reason = None if self._key_servers.told(name, text) else text
@@ -205,7 +224,20 @@ class GmdService:
         log.info("registered", group=group, gcks=name, spis=spis, elapsed_ms=round(elapsed_s * 1000, 1))
         self._announcer.registered(name, group_sa, elapsed_s)
         self._reconciler.retire(registration.succeeded(group_sa, self._clock.monotonic()))
+        source = self._duty.source(registration)
+        if registration.held is not None and source is not None:
+            self._rekeys.registered(registration.held, source)
         self._soon()
+
+    def _on_push(self, payload: bytes, peer: Endpoint, local: Endpoint) -> None:
+        self._rekeys.feed(payload, peer, local)
+
+    def _follow_rekeys(self, registration: Registration) -> None:
+        source = self._duty.source(registration)
+        if registration.held is not None and source is not None:
+            self._rekeys.watch(registration.held, source)
+        else:
+            self._rekeys.forget(registration.group)
 
     def _soon(self) -> None:
         # From an engine's event: the engine is asked again only after it has finished telling.
@@ -224,6 +256,7 @@ class GmdService:
             self._registrations[table.id] = registration
         for removed in before.values():
             self._elapsed_s.pop(removed.group, None)
+            self._rekeys.forget(removed.group)
             self._reconciler.retire(removed.forget(now))
 
     def _drop_unauthorized(self) -> None:
@@ -248,6 +281,12 @@ class GmdService:
 
     def _on_pass(self, done: Pass) -> None:
         self._last_pass = done
+        self._rekeys.carried_out(done.held, self._held(), done.failed)
+        now = self._clock.monotonic()
+        for registration in self._registrations.values():
+            over = registration.prune(now)
+            if over:
+                self._reconciler.retire(over)
         self._announcer.problems((*done.failures, *map(str, done.refusals)))
 
     async def _watch(self) -> None:
@@ -256,16 +295,21 @@ class GmdService:
             match event:
                 case SaExpired(key=key, hard=hard):
                     log.info("SA worn out" if hard else "SA near its end", sa=key)
-                    group = self._group_of_sa(key)
-                    if group is not None and hard:
-                        self._registrations[group].wear_out(key.protocol, key.spi, key.destination, now)
-                    self._hint(group, now)
+                    self._near_end(key, hard, now)
                 case FirstPacket(flow=flow, reqid=reqid):
                     log.debug("a packet waits for an SA", flow=flow)
                     self._hint(self._group_of_reqid(reqid), now)
                 case _:
                     log.info("data path changed", event=event)
             self._reconciler.wanted()
+
+    def _near_end(self, key: SadKey, hard: bool, now: float) -> None:
+        group = self._group_of_sa(key)
+        if group is not None:
+            registration = self._registrations[group]
+            end = registration.wear_out if hard else registration.near_end
+            end(key.protocol, key.spi, key.destination, now)
+            self._advance()
 
     def _hint(self, group: GroupId | None, now: float) -> None:
         if group is not None:
@@ -279,14 +323,16 @@ class GmdService:
         return next((group for group, held in self._held().items() if any(map(is_it, held.data))), None)
 
     def _group_of_reqid(self, reqid: int) -> GroupId | None:
-        gspd = self._setup.gspd()
-        carried = (table.id for table in self._setup.config.groups if table.flows)
-        return next((group for group in carried if gspd.reqid(group) == reqid), None)
+        return self._setup.gspd().group_of_reqid(reqid)
 
     async def _follow_interfaces(self) -> None:
         while True:
             await asyncio.sleep(_REFRESH_S)
-            self._joins.refresh()
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._joins.refresh()
+        self._rekeys.refresh()
 
     # Control socket
 
@@ -333,8 +379,10 @@ class GmdService:
             installed=not done.failures and not refusals and done.held.get(table.id) is registration.held,
             joined=all(map(self._joins.holds, memberships)) if memberships else None,
             elapsed_s=self._elapsed_s.get(table.id),
+            rekeys=self._rekeys.state(table.id),
             problems=[
                 *refusals,
+                *self._rekeys.problems(table.id),
                 *sa_problems(table, registration.serving(instants.now)),
                 *(f"{membership} is not joined: {trouble}" for membership, trouble in troubles if trouble is not None),
             ],
@@ -366,17 +414,3 @@ class GmdService:
 
 def _ports(gmd: GmdTable) -> LocalPorts:
     return LocalPorts(gmd.port, gmd.nat_traversal_port if gmd.nat_traversal else None, gmd.keepalive_s)
-
-
-def _audit(server: str, group: GroupId, refusals: Iterable[GpadRefusal]) -> None:
-    """A line for each thing that the GPAD did not allow (RFC 5374 4.1.3.5)."""
-    for refusal in refusals:
-        log.warning(
-            "refused by the GPAD",
-            group=group,
-            gcks=server,
-            rule=refusal.rule.value,
-            entry=refusal.entry,
-            subject=refusal.subject or None,
-            reason=refusal.reason,
-        )

@@ -53,9 +53,20 @@ class ServerSetup:
         """Where it listens."""
         return Endpoint(self.table.address, self.table.port)
 
+    @property
+    def tolerances(self) -> Tolerances:
+        """Where this key server differs from the RFC."""
+        tolerances = self.table.tolerances
+        return Tolerances(
+            tolerances.id_length_octets,
+            SignatureKeyForm(tolerances.signature_key),
+            tolerances.ignore_private_attributes,
+            tolerances.rfc3547,
+        )
+
     def settings(self, local: Endpoint, local_natt: Endpoint | None, keepalive_s: float) -> MemberSettings:
         """What a MemberEngine is set up with, sending from `local`, and behind a NAT from `local_natt`."""
-        table, tolerances = self.table, self.table.tolerances
+        table = self.table
         return MemberSettings(
             key_server=self.endpoint,
             local=local,
@@ -78,12 +89,7 @@ class ServerSetup:
             keepalive_s=keepalive_s,
             fragmentation=table.fragmentation,
             fragment_octets=table.fragment_octets,
-            tolerances=Tolerances(
-                tolerances.id_length_octets,
-                SignatureKeyForm(tolerances.signature_key),
-                tolerances.ignore_private_attributes,
-                tolerances.rfc3547,
-            ),
+            tolerances=self.tolerances,
         )
 
 
@@ -178,9 +184,11 @@ def look_around(setup: Setup) -> None:
     if missing is not None:
         faults.append(ConfigError(path, "[gmd].control_socket", missing, exit_status=os.EX_CANTCREAT))
     for index, table in enumerate(setup.config.groups):
-        if table.interface is not None and not _is_there(table.interface):
-            message = f"there is no interface {table.interface} now: name one that ip link shows, or wait for it"
-            faults.append(ConfigError(path, f"[groups[{index}]].interface", message))
+        for key in ("interface", "rekey_interface"):
+            name = getattr(table, key)
+            if name is not None and not _is_there(name):
+                message = f"there is no interface {name} now: name one that ip link shows, or wait for it"
+                faults.append(ConfigError(path, f"[groups[{index}]].{key}", message))
     if faults:
         raise ConfigErrors(f"{path} does not fit this host", faults)
 
@@ -232,4 +240,4 @@ def _credentials(table: KeyServerTable) -> StaticCredentials:
 
 def _policy(table: GroupTable) -> GroupPolicy:
     addresses: tuple[IPAddress, ...] = own_addresses(table.interface, table.flows)
-    return GroupPolicy(table.id, table.role, table.flows, addresses)
+    return GroupPolicy(table.id, table.role, table.flows, addresses, resume=table.resume)

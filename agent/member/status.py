@@ -16,6 +16,7 @@ from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, Direction, GroupSA, RekeySA
 from agent.member.keyservers import KeyServer
 from agent.member.registration import Failure, Registration
+from agent.member.rekeys import RekeyState
 
 __all__ = ["Instants", "group_row", "key_server_row", "policy_rows", "rekey_row", "sa_problems", "sa_rows"]
 
@@ -63,6 +64,7 @@ def group_row(
     installed: bool,
     joined: bool | None,
     elapsed_s: float | None,
+    rekeys: RekeyState,
     problems: Iterable[str],
 ) -> dict[str, Any]:
     """One group: its state, who serves it, what is next, and why not."""
@@ -85,7 +87,9 @@ def group_row(
         "next_attempt": instants.utc_or_now(registration.deadline),
         "tries": registration.tries,
         "cause": _cause(registration),
-        "rekey": rekey_row(held.rekey, instants) if held is not None else None,
+        "rekey": _rekeys_row(registration, rekeys, instants),
+        "next_switch_s": instants.left_s(_next_switch(registration, instants.now)),
+        "needs": [need.value for need in registration.needs],
         "sas": len(registration.serving(instants.now)),
         "failures": [_failure_row(failure, instants) for failure in registration.failures],
         "problems": list(problems),
@@ -106,8 +110,31 @@ def rekey_row(rekey: RekeySA | None, instants: Instants) -> dict[str, Any] | Non
         "cipher": rekey.key_algorithm,
         "signature": str(rekey.signature),
         "destination": str(rekey.destination),
+        "acknowledgement": rekey.acknowledgement.value if rekey.acknowledgement is not None else None,
         "expires_s": instants.left_s(rekey.expires),
     }
+
+
+def _rekeys_row(registration: Registration, rekeys: RekeyState, instants: Instants) -> dict[str, Any] | None:
+    """The Rekey SA of a group, and what came under it and those before it."""
+    held = registration.held
+    row = rekey_row(held.rekey, instants) if held is not None else None
+    if held is None or held.rekey is None or row is None:
+        return None
+    return row | {
+        "sequence": rekeys.sequence if rekeys.spi == held.rekey.spi else held.rekey.sequence,
+        "last_rekey": instants.utc(rekeys.at),
+        "switch_ms": None if rekeys.switch_s is None else round(rekeys.switch_s * 1000, 3),
+        "rekeys": rekeys.rekeys,
+        "acknowledged": rekeys.acknowledged,
+        "refused": rekeys.refused,
+    }
+
+
+def _next_switch(registration: Registration, now: float) -> float | None:
+    """When senders of the group next change over to a newer SA (ATD)."""
+    waiting = (sa.send_from for sa in registration.serving(now) if sa.send_from > now)
+    return min(waiting, default=None)
 
 
 def _state(registration: Registration, now: float, installed: bool) -> str:
@@ -186,6 +213,8 @@ def _iec61850_row(table: GroupTable, sa: Iec61850SA, instants: Instants) -> dict
         "transform": str(sa.transform),
         "direction": None,
         "sending": None,
+        "send_in_s": instants.left_s(max(sa.send_from, instants.now)),
+        "pushed": None,
         "replay_window": None,
         "remaining_s": instants.left_s(sa.expires),
         "packets": None,
@@ -209,6 +238,8 @@ def _sa_row(
         "transform": str(entry.transform),
         "direction": sa.direction.value if sa is not None else None,
         "sending": sending,
+        "send_in_s": instants.left_s(max(sa.send_from, instants.now)) if sa is not None else None,
+        "pushed": instants.utc(sa.rekeyed) if sa is not None else None,
         "replay_window": entry.replay_window,
         "remaining_s": instants.left_s(sa.expires if sa is not None else entry.expires),
         "packets": usage.packets if usage is not None else None,

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Timing", "between"]
+__all__ = ["Timing", "between", "usual_lead_s"]
 
 _RETURN_SPREAD: Final = (0.75, 1.25)
 _AGAIN_SPREAD: Final = (1.0, 2.0)
+_LEAST_LEAD_S: Final = 60.0
+_LEAD_SHARE: Final = 0.05
+_MOST_LEAD_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,8 @@ def between(bounds: tuple[float, float], chance: float) -> float:
     """The value that is `chance` of the way from the first bound to the second."""
     low, high = bounds
     return low + (high - low) * chance
+
+
+def usual_lead_s(lifetime_s: float) -> float:
+    """The renewal lead of a key server that was told none: 5 % and at least 60 s, but at most a quarter."""
+    return min(max(_LEAST_LEAD_S, lifetime_s * _LEAD_SHARE), lifetime_s * _MOST_LEAD_SHARE)

@@ -285,6 +285,17 @@ def test_the_kernel_form_of_an_sa(bench: Bench) -> None:
     assert second.source == Address.of("0.0.0.0")
 
 
+@pytest.mark.parametrize(("window", "first"), [(0, 1), (0, 2**31), (32, 1), (64, 1), (64, 2**31)])
+def test_an_sa_begins_at_its_first_number_and_is_the_same_wherever_it_stands(
+    bench: Bench, window: int, first: int
+) -> None:
+    entry = replace(SA, replay_window=window, first_sequence=first)
+    assert bench.apply(AddSa(entry)) == [""]
+    (sa,) = bench.socket.sas.values()
+    assert (sa.sequence.outbound, sa.sequence.inbound) == (first - 1, 0)
+    assert bench.current() == Databases.of([replace(entry, first_sequence=7)], [])
+
+
 def test_an_sa_that_has_expired_already_is_kept_for_the_grace_only(bench: Bench) -> None:
     bench.apply(AddSa(replace(SA, expires=NOW - 100)))
     (sa,) = bench.socket.sas.values()

@@ -6,6 +6,7 @@ import pytest
 from netaddr import IPAddress
 
 from agent.gsa.flow import Flow
+from agent.member.interfaces import HostMembership
 from agent.member.joins import Joins, Membership, own_addresses
 
 ANY_SOURCE = Membership("eth0", IPAddress("239.1.1.1"), None)
@@ -19,6 +20,10 @@ class FakeHost:
         self.interfaces = {"eth0": 2}
         self.held: dict[Membership, tuple[int, socket.socket]] = {}
         self.full = False
+        self.forgotten = False
+
+    def in_force(self) -> frozenset[HostMembership] | None:
+        return frozenset() if self.forgotten else None
 
     def hold(self, membership: Membership, index: int) -> socket.socket:
         if self.full:
@@ -43,7 +48,7 @@ def host() -> FakeHost:
 
 @pytest.fixture
 def joins(host: FakeHost) -> Joins:
-    return Joins(host.hold, host.index_of)
+    return Joins(host.hold, host.index_of, host.in_force)
 
 
 def test_a_flow_of_one_source_is_joined_with_it() -> None:
@@ -100,6 +105,18 @@ def test_an_interface_that_goes_takes_its_membership_with_it(host: FakeHost, joi
     joins.refresh()
     assert host.joined() == {}
     assert not joins.holds(ANY_SOURCE)
+
+
+def test_a_membership_that_the_kernel_forgot_is_joined_again(host: FakeHost, joins: Joins) -> None:
+    joins.want([ANY_SOURCE])
+    (_, before) = host.held[ANY_SOURCE]
+    joins.refresh()
+    assert host.held[ANY_SOURCE] == (2, before)
+    host.forgotten = True
+    joins.refresh()
+    assert before.fileno() == -1
+    assert host.joined() == {ANY_SOURCE: 2}
+    joins.close()
 
 
 def test_a_refusal_of_the_kernel_is_tried_again(host: FakeHost, joins: Joins) -> None:

@@ -18,9 +18,11 @@ from agent.gdoi.events import (
     RegistrationFailed,
 )
 from agent.gdoi.failures import FailureCause
+from agent.gdoi.isakmp.constants import ExchangeType
+from agent.gdoi.isakmp.natt import MARKER
 from agent.member.keyservers import KeyServers, LocalPorts
 from agent.member.setup import ServerSetup, prepare
-from agent.wire.endpoint import Endpoint
+from agent.wire.endpoint import Datagram, Endpoint
 from tests.unit.member.support import GCKS, GROUP, configuration
 
 PEER = Endpoint(IPAddress("127.0.0.1"), 848)
@@ -41,7 +43,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.told: list[tuple[str, MemberEvent]] = []
-        self.servers = KeyServers(SystemClock(), SystemEntropy(), lambda name, event: self.told.append((name, event)))
+        self.pushed: asyncio.Queue[tuple[bytes, Endpoint, Endpoint]] = asyncio.Queue()
+        self.servers = KeyServers(
+            SystemClock(),
+            SystemEntropy(),
+            lambda name, event: self.told.append((name, event)),
+            lambda *datagram: self.pushed.put_nowait(datagram),
+        )
 
     def setups(self, *, second: bool = False, port: int = 848) -> dict[str, ServerSetup]:
         path = configuration(self.folder, port=port)
@@ -240,3 +248,28 @@ def test_a_key_server_that_no_longer_answers_is_told_loudly(tmp_path: Path, capl
 
     run(tmp_path, body)
     assert [record.levelname for record in caplog.records if record.message == "Phase 1 closed"] == ["WARNING"]
+
+
+@pytest.mark.parametrize("natt", [False, True])
+@pytest.mark.requirement("ACK-3-01")
+def test_a_unicast_rekey_goes_to_who_takes_rekeys_and_its_acknowledgement_back(tmp_path: Path, natt: bool) -> None:
+    """Whoever sends it: its Rekey SA tells. At the port for NAT traversal both are marked."""
+    push = b"s" * 16 + bytes([18, 0x10, ExchangeType.GROUPKEY_PUSH, 1]) + bytes(20)
+
+    async def body(world: World) -> None:
+        world.servers.configure(world.setups(), LocalPorts(natt=0))
+        port = world.servers._ports[4].endpoints[natt].port
+        marker = MARKER if natt else b""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gcks:
+            gcks.bind(("127.0.0.1", 0))
+            gcks.sendto(marker + push, ("127.0.0.1", port))
+            payload, peer, local = await asyncio.wait_for(world.pushed.get(), 5)
+            assert (payload, peer.port, local) == (push, gcks.getsockname()[1], Endpoint(PEER.address, port))
+            world.servers.send(Datagram(b"ack", peer, local))
+            gcks.settimeout(5)
+            assert gcks.recvfrom(100) == (marker + b"ack", ("127.0.0.1", port))
+            gcks.sendto(push if natt else MARKER + push, ("127.0.0.1", port))
+            await asyncio.sleep(0.1)
+            assert world.pushed.empty()
+
+    run(tmp_path, body)

@@ -1,9 +1,11 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
-from agent.gsa.databases import Action
+from agent.datapath.port import Operation, Outcome
+from agent.gsa.databases import Action, Databases, PolicyDirection
 from agent.gsa.flow import Flow
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId
@@ -176,3 +178,160 @@ def test_news_while_leaving_bring_nothing_back() -> None:
     world = run(body)
     assert world.datapath.sad == {}
     assert world.datapath.spd == {}
+
+
+class Looked(FakeDataPath):
+    """Counts how often somebody looked at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    async def current(self) -> Databases:
+        self.looks += 1
+        return await super().current()
+
+
+def looked(body: Callable[[World, Looked], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        world, datapath = World(), Looked()
+        world.datapath = datapath
+        world.reconciler = Reconciler(
+            datapath, world.clock, lambda: world.gspd, lambda: world.held, lambda done: world._on_pass(done)
+        )
+        world.held[GROUP] = group_sa(data_sa(256))
+        task = asyncio.create_task(world.reconciler.run())
+        await world.until(1)
+        await body(world, datapath)
+        task.cancel()
+
+    asyncio.run(whole())
+
+
+def rekey(world: World, *spis: int) -> None:
+    world.held[GROUP] = group_sa(*map(data_sa, spis))
+    world.reconciler.rekeyed(())
+
+
+def test_a_rekey_s_pass_rests_on_what_the_one_before_left_and_one_that_looks_follows() -> None:
+    async def body(world: World, datapath: Looked) -> None:
+        rekey(world, 256, 257)
+        await world.until(2)
+        assert ({key.spi for key in datapath.sad}, datapath.looks) == ({256, 257}, 1)
+        world.clock.now = 0.9
+        rekey(world, 256, 257, 258)
+        await world.until(3)
+        assert (len(datapath.sad), datapath.looks) == (3, 1)
+        datapath.sad.clear()
+        await world.until(4)
+        assert (len(datapath.sad), datapath.looks) == (3, 2)
+
+    looked(body)
+
+
+def test_a_rekey_s_pass_looks_when_the_data_path_may_have_changed_or_refused_something() -> None:
+    async def body(world: World, datapath: Looked) -> None:
+        datapath.sad.clear()
+        world.reconciler.wanted()
+        rekey(world, 256, 257)
+        await world.until(2)
+        assert (len(datapath.sad), datapath.looks) == (2, 2)
+        datapath.refuses = ("add esp SA 0x00000102",)
+        rekey(world, 256, 257, 258)
+        await world.until(3)
+        assert world.passes[-1].failed == {GROUP}
+        assert datapath.looks == 2
+        datapath.refuses = ()
+        rekey(world, 256, 257, 258)
+        await world.until(4)
+        assert (len(datapath.sad), datapath.looks) == (3, 3)
+
+    looked(body)
+
+
+def test_whose_operations_were_refused_is_told_by_reqid_or_else_it_may_be_any() -> None:
+    async def body(world: World) -> None:
+        other = GroupId.of_number(9)
+        policies = [
+            GroupPolicy(group, Role.BOTH, (Flow.parse(to),))
+            for group, to in ((GROUP, "239.1.1.1"), (other, "239.1.1.2"))
+        ]
+        world.gspd = Gspd(policies)
+        world.held = {GROUP: group_sa(data_sa(256)), other: group_sa(data_sa(257, to="239.1.1.2"), group=other)}
+        world.datapath.refuses = ("add esp SA 0x00000101",)
+        assert (await world.reconciler.once()).failed == {other}
+        world.datapath.spd.clear()
+        world.datapath.refuses = ("out policy any -> 239.1.1.2/32 protect",)
+        assert (await world.reconciler.once()).failed == {other}
+        world.datapath.refuses = ("delete",)
+        world.held = {GROUP: group_sa(data_sa(258)), other: world.held[other]}
+        assert (await world.reconciler.once()).failed == {GROUP, other}
+
+    run(body)
+
+
+class Slow(FakeDataPath):
+    """Takes its time, during which something falls due."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.takes_s = 0.0
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        self.clock.now += self.takes_s
+        self.takes_s = 0.0
+        return await super().apply(operations)
+
+
+def switching(body: Callable[[World, Slow], Awaitable[None]]) -> None:
+    """A sender that is to switch from SA 256 to 257 at 10 s."""
+
+    async def whole() -> None:
+        world = World()
+        world.datapath = slow = Slow(world.clock)
+        world.reconciler = Reconciler(
+            slow, world.clock, lambda: world.gspd, lambda: world.held, lambda done: world._on_pass(done)
+        )
+        world.held[GROUP] = group_sa(data_sa(256))
+        task = asyncio.create_task(world.reconciler.run())
+        await world.until(1)
+        await body(world, slow)
+        task.cancel()
+
+    asyncio.run(whole())
+
+
+def sends_on(world: World) -> set[int | None]:
+    out = (entry for entry in world.datapath.spd.values() if entry.direction is PolicyDirection.OUT)
+    return {entry.template.spi for entry in out if entry.template is not None}
+
+
+WAITING = replace(data_sa(257), send_from=10.0, rekeyed=5.0)
+
+
+@pytest.mark.requirement("MIPSEC-4.2.1-06")
+def test_a_switch_that_falls_due_while_a_pass_is_under_way_is_made_at_once() -> None:
+    async def body(world: World, slow: Slow) -> None:
+        world.clock.now, slow.takes_s = 9.99, 0.05
+        world.held[GROUP] = group_sa(data_sa(256), WAITING)
+        world.reconciler.rekeyed(())
+        await asyncio.wait_for(world.until(3), 1.0)
+        assert sends_on(world) == {257}
+
+    switching(body)
+
+
+def test_a_switch_does_not_wait_until_what_was_refused_is_tried_again() -> None:
+    async def body(world: World, slow: Slow) -> None:
+        slow.refuses = ("add esp SA 0x00000102",)
+        world.clock.now = 9.9
+        world.held[GROUP] = group_sa(data_sa(256), WAITING, replace(data_sa(258), send_from=99.0))
+        world.reconciler.rekeyed(())
+        await world.until(2)
+        assert (sends_on(world), world.passes[-1].failed) == ({256}, {GROUP})
+        world.clock.now = 10.0
+        await asyncio.wait_for(world.until(3), 1.0)
+        assert sends_on(world) == {257}
+
+    switching(body)

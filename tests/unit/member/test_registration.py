@@ -1,17 +1,22 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from netaddr import IPAddress
 
 from agent.gdoi.failures import FailureCause
 from agent.gsa.iec61850 import Iec61850SA, IecTransform
 from agent.gsa.oid import OidSelector
-from agent.gsa.sa import GroupSA
+from agent.gsa.sa import DataSA, GroupSA, SecurityProtocol, Spi
+from agent.gsa.update import DeletedSA, GsaUpdate
+from agent.member.needs import SPREAD_S, Need
 from agent.member.registration import Registration
 from agent.member.timing import Timing
 from agent.secret import Secret
+from tests.unit.gsa.support import rekey_sa
 from tests.unit.member.support import GCKS, GROUP, data_sa, group_sa
 
 TIMING = Timing(2.0, 300.0)
@@ -411,3 +416,158 @@ def test_a_key_server_that_is_lost_is_asked_last_until_it_serves_again() -> None
     fresh.succeeded(group_sa(data_sa(257, expires=900.0)), 101.0)
     fresh.hint(200.0)
     assert fresh.ask(200.0) == "ks1"
+
+
+def rekey(*data: DataSA, at: float, **more: Any) -> GsaUpdate:
+    return GsaUpdate(GROUP, 1, at, data=data, **more)
+
+
+@pytest.mark.requirement("ACK-4-04")
+def test_what_a_rekey_renewed_needs_no_registration() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    assert member.deadline == 160.0
+    assert member.rekeyed(rekey(data_sa(0x101, expires=500.0), at=100.0), 100.0) == ()
+    assert member.expires() == 500.0
+    assert member.deadline is not None
+    assert 160.0 < member.deadline < 500.0
+    assert member.ask(160.0) is None
+
+
+def test_a_group_that_holds_nothing_is_not_rekeyed() -> None:
+    told = rekey(data_sa(0x101), at=0.0, iec61850=(goose(300, expires=100.0),))
+    assert registration().rekeyed(told, 0.0) == told.data
+    assert told.iec61850[0].authentication_key.reveal().strip(b"\0") == b""
+
+
+def test_a_rekey_while_a_registration_is_under_way_is_taken_and_newer_than_what_that_gives() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    assert member.ask(160.0) == "ks1"
+    member.rekeyed(rekey(data_sa(0x101, expires=900.0), at=161.0), 161.0)
+    assert member.asking == "ks1"
+    member.succeeded(group_sa(data_sa(0x100, expires=400.0)), 162.0)
+    assert member.held is not None
+    assert [sa.spi for sa in member.held.data] == [0x100, 0x101]
+
+
+def test_what_a_rekey_took_away_does_not_come_back_by_a_registration_that_was_under_way() -> None:
+    esp = SecurityProtocol.ESP
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    member.ask(160.0)
+    gone = (DeletedSA(esp, Spi(0x100)), DeletedSA(esp, Spi(0x200)))
+    member.rekeyed(rekey(data_sa(0x101, expires=900.0), at=161.0, deleted=gone, deactivation_delay_s=10), 161.0)
+    member.prune(180.0)
+    given = (data_sa(0x200, expires=400.0), data_sa(0x100, expires=400.0), data_sa(0x102, expires=900.0))
+    member.succeeded(group_sa(*given), 190.0)
+    assert {sa.spi for sa in member.serving(190.0)} == {0x101, 0x102}
+    member.ask(member.deadline or 0.0)
+    member.succeeded(group_sa(data_sa(0x100, expires=900.0)), 500.0)
+    assert 0x100 in {sa.spi for sa in member.serving(500.0)}
+
+
+def test_a_rekey_sa_that_a_rekey_replaced_or_took_away_does_not_come_back_either() -> None:
+    old, new = rekey_sa(expires=9000.0), rekey_sa(spi=b"n" * 16, expires=3000.0)
+    for told, left in ((new, new), (None, None)):
+        member = registered(replace(group_sa(data_sa(0x100, expires=400.0)), rekey=old))
+        member.ask(160.0)
+        member.rekeyed(rekey(at=161.0, rekey=told, deletes_rekey=told is None), 161.0)
+        member.succeeded(replace(group_sa(data_sa(0x100, expires=400.0)), rekey=old), 162.0)
+        assert member.held is not None
+        assert member.held.rekey is left
+    member.ask(member.deadline or 0.0)
+    member.succeeded(replace(group_sa(data_sa(0x100, expires=900.0)), rekey=old), 400.0)
+    assert member.held is not None
+    assert member.held.rekey is old
+
+
+def test_copies_of_a_key_are_dropped_and_so_is_what_is_over() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    told = rekey(data_sa(0x101, expires=900.0), at=100.0)
+    member.rekeyed(told, 100.0)
+    copy = rekey(data_sa(0x101, expires=900.0), at=102.0)
+    assert member.rekeyed(copy, 102.0) == copy.data
+    assert member.prune(399.0) == ()
+    assert [sa.spi for sa in member.prune(401.0)] == [0x100]
+    assert member.prune(401.0) == ()
+    assert registration().prune(0.0) == ()
+
+
+def test_a_rekey_sa_near_its_end_with_no_successor_is_asked_for() -> None:
+    held = replace(group_sa(data_sa(0x100)), rekey=rekey_sa(expires=1000.0))
+    member = registered(held)
+    assert member.deadline == 1000.0 - 0.5 * 60.0
+    member.rekeyed(rekey(at=500.0, rekey=rekey_sa(spi=b"n" * 16, expires=3000.0)), 500.0)
+    assert member.deadline == 3000.0 - 0.5 * 125.0
+    short = registered(replace(held, rekey=rekey_sa(expires=1.0)))
+    assert short.deadline == 1.0
+
+
+def test_a_rekey_sa_that_is_over_is_asked_for_at_ever_longer_intervals() -> None:
+    over = replace(group_sa(data_sa(0x100)), rekey=rekey_sa(expires=10.0))
+    member = Registration(GROUP, ("ks1",), TIMING, lambda: 1.0)
+    now, waits = 20.0, []
+    for _ in range(4):
+        assert member.ask(now) == "ks1"
+        member.succeeded(over, now)
+        assert member.deadline is not None
+        waits.append(member.deadline - now)
+        now = member.deadline
+    assert waits == [2.0, 4.0, 8.0, 16.0]
+
+
+@pytest.mark.parametrize("need", Need)
+def test_a_need_makes_it_register_soon_with_the_key_server_that_serves(need: Need) -> None:
+    member = registration("ks1", "ks2")
+    member.timing = replace(TIMING, return_s=600.0)
+    member.ask(0.0)
+    member.failed(FailureCause.NO_ANSWER, "no answer", 0.0)
+    assert member.ask(0.0) == "ks2"
+    member.succeeded(group_sa(data_sa(0x100, expires=4000.0)), 0.0)
+    member.need(need, 100.0)
+    assert need in member.needs
+    least, most = SPREAD_S[need]
+    assert member.deadline == 100.0 + least
+    member.need(need, 100.0 + most)
+    assert member.deadline == 100.0 + least
+    assert member.ask(100.0 + least) == "ks2"
+    assert not member.needs
+
+
+def test_a_need_that_is_settled_is_none() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=4000.0)))
+    usual = member.deadline
+    member.need(Need.MISSED, 10.0)
+    member.settled(Need.MISSED)
+    assert member.deadline == usual
+
+
+def test_a_need_that_comes_up_during_a_registration_makes_another() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    member.ask(160.0)
+    member.need(Need.MISSED, 160.0)
+    member.succeeded(group_sa(data_sa(0x100, expires=400.0)), 161.0)
+    assert member.ask(162.0) == "ks1"
+
+
+def test_rekeys_do_not_put_off_the_return_to_the_preferred_key_server() -> None:
+    member = Registration(GROUP, ("ks1", "ks2"), replace(TIMING, return_s=600.0), lambda: 0.0)
+    member.ask(0.0)
+    member.failed(FailureCause.NO_ANSWER, "no answer", 0.0)
+    member.ask(0.0)
+    member.succeeded(group_sa(data_sa(0x100, expires=4000.0)), 0.0)
+    assert member.deadline == 450.0
+    for number in range(1, 5):
+        member.rekeyed(rekey(data_sa(0x100 + number, expires=4000.0 + number), at=100.0 * number), 100.0 * number)
+        assert member.deadline == 450.0
+    assert member.ask(450.0) == "ks1"
+
+
+def test_an_sa_that_ends_with_its_successor_at_hand_is_no_reason_to_register() -> None:
+    member = registered(group_sa(data_sa(0x100, expires=400.0)))
+    member.rekeyed(rekey(data_sa(0x101, expires=900.0), at=100.0), 100.0)
+    usual = member.deadline
+    destination = IPAddress("239.1.1.1")
+    member.near_end(SecurityProtocol.ESP, 0x100, destination, 110.0)
+    member.wear_out(SecurityProtocol.ESP, 0x100, destination, 110.0)
+    assert member.deadline == usual
+    member.near_end(SecurityProtocol.ESP, 0x101, destination, 110.0)
+    assert member.deadline == 110.0

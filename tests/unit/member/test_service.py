@@ -3,34 +3,54 @@
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from agent.clock import SystemClock, SystemEntropy
 from agent.config.loader import ConfigErrors
 from agent.datapath.port import FirstPacket, SaExpired
 from agent.errors import LocalError
 from agent.gcks.service import KeyServer
+from agent.gdoi.push import PushContent, build_push
+from agent.gdoi.push_ack import AckMessage, verify_ack
+from agent.gdoi.push_signature import RekeySigner
 from agent.gsa.databases import Action, SadKey
 from agent.gsa.flow import Flow
+from agent.gsa.rekey import Acknowledgement
 from agent.member.service import GmdService
 from agent.service import control
 from agent.service.control import Caller, ask, follow
 from tests.unit.gcks.support import free_port, key_server_file, served_group
-from tests.unit.member.support import FakeDataPath, configuration, group_table
+from tests.unit.gdoi.rekeying import signing_key
+from tests.unit.member.support import GROUP, FakeDataPath, configuration, data_sa, group_table
 
 CLOCK, ENTROPY = SystemClock(), SystemEntropy()
+SIGNING = signing_key("ecdsa-256", 7)
+KEK = """
+[groups.kek]
+signature = "ecdsa-256"
+signature_key = "rekey.pem"
+source = "127.0.0.1"
+destination = "239.1.1.9"
+acknowledgement = "kek-sha2-256"
+"""
 
 
-def key_server(folder: Path, port: int, roles: Mapping[str, str]) -> KeyServer:
-    """A gckd that has the same pre-shared key as `configuration`."""
+def key_server(folder: Path, port: int, roles: Mapping[str, str], kek: str = "") -> KeyServer:
+    """A gckd that has the same pre-shared key as `configuration`. `kek`: more of the groups' tables."""
     folder.mkdir(mode=0o700)
+    signing = load_der_private_key(SIGNING.reveal(), None)
+    pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "rekey.pem").write_bytes(pem)
+    (folder / "rekey.pem").chmod(0o600)
     groups = "".join(
-        served_group(number, f"group-{number}", roles, f'destination = "{address}"')
+        served_group(number, f"group-{number}", roles, f'destination = "{address}"') + kek
         for number, address in ((1234, "239.1.1.1"), (1235, "239.1.1.2"))
     )
     members = {"gm": ("127.0.0.1", (folder.parent / "ks1.psk").read_text())}
@@ -40,13 +60,15 @@ def key_server(folder: Path, port: int, roles: Mapping[str, str]) -> KeyServer:
 class World:
     """A gmd on a data path in memory, with or without its key server."""
 
-    def __init__(self, folder: Path, *, serve: bool = True, role: str | None = "both", **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, serve: bool = True, role: str | None = "both", kek: str = "", **options: Any
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.path = configuration(folder, port=self.port, **options)
         self.datapath = FakeDataPath()
         self.gmd = GmdService(self.path, self.datapath, CLOCK, ENTROPY, chance=lambda: 0.0)
-        self.gckd = key_server(folder / "ks", self.port, {"gm": role} if role else {}) if serve else None
+        self.gckd = key_server(folder / "ks", self.port, {"gm": role} if role else {}, kek) if serve else None
 
     async def ask(self, command: str) -> Any:
         return await asyncio.to_thread(ask, self.folder / "gmd.sock", command)
@@ -561,3 +583,44 @@ def test_sas_of_iec_61850_reach_their_application_and_not_the_kernel(tmp_path: P
     gckd_toml = tmp_path / "ks" / "gckd.toml"
     gckd_toml.write_text(gckd_toml.read_text() + GOOSE_OF_GCKD)
     live(world, body)
+
+
+@pytest.mark.requirement("ACK-4-05", "ACK-4-01", "GDOI-5.4.1-01")
+def test_a_rekey_reaches_the_data_path_and_is_acknowledged_and_shown(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.group(registered)
+        held = world.gmd._registrations[GROUP].held
+        assert held is not None
+        assert held.rekey is not None
+        (local,) = world.gmd._key_servers._ports[4].endpoints[:1]
+        content = PushContent(data=(data_sa(0x4242, expires=CLOCK.monotonic() + 500),), activation_delay_s=100)
+        datagram = build_push(held.rekey, RekeySigner(SIGNING, held.rekey.signature), 1, content, now=CLOCK.monotonic())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gckd:
+            gckd.bind(("127.0.0.1", 0))
+            gckd.setblocking(False)
+            gckd.sendto(datagram, ("127.0.0.1", local.port))
+            async with asyncio.timeout(15):
+                answer = await asyncio.get_running_loop().sock_recv(gckd, 2000)
+        ack = AckMessage.parse(answer)
+        assert verify_ack(ack, Acknowledgement.KEK_SHA256, held.rekey.key)
+        assert ack.sequence == 1
+        assert 0x4242 in {key.spi for key in world.datapath.sad}
+        row = (await world.ask("groups"))[0]
+        assert (row["rekey"]["sequence"], row["rekey"]["rekeys"], row["rekey"]["acknowledged"]) == (1, 1, 1)
+        assert row["rekey"]["switch_ms"] > 0
+        assert 0 < row["next_switch_s"] <= 100
+        assert row["state"] == "registered"
+
+    live(World(tmp_path, kek=KEK), body)
+
+
+def test_a_group_that_a_reload_removes_is_rekeyed_no_more(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        row = await world.group(registered)
+        assert row["rekey"]["destination"] == "239.1.1.9"
+        assert world.gmd._rekeys._engine.sequence(GROUP) == 0
+        configuration(world.folder, port=world.port, groups=group_table(1235, "239.1.1.2"))
+        await world.gmd.reload()
+        assert world.gmd._rekeys._engine.sequence(GROUP) is None
+
+    live(World(tmp_path, kek=KEK), body)

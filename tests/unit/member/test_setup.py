@@ -146,17 +146,17 @@ def test_what_is_to_be_joined(tmp_path: Path) -> None:
 
 def test_what_the_file_names_and_the_host_lacks_is_told_all_at_once(tmp_path: Path) -> None:
     groups = group_table(1234, "239.1.1.1", extra='interface = "lo"')
-    groups += group_table(1235, "239.1.1.2", extra='interface = "nowhere0"')
+    groups += group_table(1235, "239.1.1.2", extra='interface = "nowhere0"\nrekey_interface = "nowhere1"')
     path = configuration(tmp_path, groups=groups)
     path.write_text(path.read_text().replace('"gmd.sock"', '"run/gmd.sock"'))
     with pytest.raises(ConfigErrors) as caught:
         look_around(prepare(path))
     found = {fault.key: fault.message for fault in caught.value.faults}
-    assert found.keys() == {"[gmd].control_socket", "[groups[1]].interface"}
+    assert found.keys() == {"[gmd].control_socket", "[groups[1]].interface", "[groups[1]].rekey_interface"}
     assert found["[gmd].control_socket"].startswith(f"there is no folder {tmp_path}/run: create it")
     assert found["[groups[1]].interface"].startswith("there is no interface nowhere0 now")
     (tmp_path / "run").mkdir()
-    path.write_text(path.read_text().replace("nowhere0", "lo"))
+    path.write_text(path.read_text().replace("nowhere0", "lo").replace("nowhere1", "lo"))
     look_around(prepare(path))
 
 

@@ -11,13 +11,17 @@ from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import Direction, GroupSA
+from agent.member.needs import Need
 from agent.member.registration import Registration
+from agent.member.rekeys import RekeyState
 from agent.member.status import Instants, group_row, policy_rows, sa_problems, sa_rows
 from agent.member.timing import Timing
+from tests.unit.gsa.support import rekey_sa
 from tests.unit.member.support import GROUP, data_sa, group_sa
 from tests.unit.service.support import EPOCH
 
 NOW = Instants(50.0, EPOCH)
+REKEYS = RekeyState(sequence=7, spi=bytes(range(16)), at=40.0, switch_s=0.0041, rekeys=3, acknowledged=2)
 TABLE = GroupTable.model_validate(
     {
         "id": 1234,
@@ -39,7 +43,7 @@ def registration(held: GroupSA | None = None) -> Registration:
 
 
 def row(of: Registration, *, installed: bool = True) -> dict[str, object]:
-    return group_row(TABLE, of, NOW, installed=installed, joined=None, elapsed_s=0.0123, problems=["p"])
+    return group_row(TABLE, of, NOW, installed=installed, joined=None, elapsed_s=0.0123, rekeys=REKEYS, problems=["p"])
 
 
 def test_instants_become_utc_and_spans() -> None:
@@ -59,6 +63,26 @@ def test_a_group_goes_through_its_states() -> None:
     assert (done["state"], done["sas"], done["expires_s"], done["registration_ms"]) == ("registered", 1, 50.0, 12.3)
     assert (done["registered"], done["problems"]) == ("2025-12-31T23:59:10Z", ["p"])
     assert row(registration(group_sa(data_sa(256, expires=50.0))))["state"] == "waiting"
+
+
+def test_the_rekey_sa_is_told_with_what_came_under_it_and_the_next_switch() -> None:
+    waiting = replace(data_sa(257, expires=100.0), send_from=62.0)
+    held = group_sa(data_sa(256, expires=80.0), waiting)
+    assert (row(registration(held))["rekey"], row(registration(held))["next_switch_s"]) == (None, 12.0)
+    told = row(registration(replace(held, rekey=rekey_sa(expires=90.0, sequence=4))))["rekey"]
+    assert isinstance(told, dict)
+    assert (told["sequence"], told["rekeys"], told["acknowledged"], told["switch_ms"]) == (7, 3, 2, 4.1)
+    assert (told["last_rekey"], told["expires_s"], told["refused"]) == ("2025-12-31T23:59:50Z", 40.0, None)
+    other = row(registration(replace(held, rekey=rekey_sa(spi=b"n" * 16, sequence=4))))["rekey"]
+    assert isinstance(other, dict)
+    assert other["sequence"] == 4
+    assert not any("6b6b6b6b" in str(value) for value in told.values())
+
+
+def test_why_a_group_is_to_be_registered_out_of_turn_is_told() -> None:
+    held = registration(group_sa(data_sa(256, expires=80.0)))
+    held.need(Need.EXCLUDED, 50.0)
+    assert row(held)["needs"] == [Need.EXCLUDED.value]
 
 
 @pytest.mark.parametrize(
