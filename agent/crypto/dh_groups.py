@@ -18,6 +18,8 @@ __all__ = ["GROUPS", "DhGroup", "EcpFacts", "ModpFacts"]
 class DhGroup(Enum):
     """A group by the name configuration files use."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     MODP_1024 = "modp-1024"
     MODP_1536 = "modp-1536"
     MODP_2048 = "modp-2048"

@@ -69,12 +69,17 @@ class AckTaken:
 
 @dataclass(frozen=True, slots=True)
 class AckRefused:
-    """One that does not count: `reason`, for the log. `repeated`: the very datagram was there before; no news."""
+    """One that does not count: `reason`, for the log.
+
+    `repeated`: the very datagram was there before; no news. `late`: its round is over; that is usual, as copies that
+    were under way when the last member answered are acknowledged, too.
+    """
 
     reason: str
     group: GroupId | None = None
     identity: Identity | None = None
     repeated: bool = False
+    late: bool = False
 
 
 class AckLedger:
@@ -128,7 +133,7 @@ class AckLedger:
         if isinstance(taken, AckTaken):
             self.counts["acknowledged" if taken.first else "repeated"] += 1
         else:
-            self.counts["repeated" if taken.repeated else "refused"] += 1
+            self.counts["late" if taken.late else "repeated" if taken.repeated else "refused"] += 1
         return taken
 
     def _examined(self, datagram: bytes, digest: bytes, peer: Endpoint) -> AckTaken | AckRefused:
@@ -139,9 +144,10 @@ class AckLedger:
         number = (message.spi, message.sequence)
         opened = self._rounds.get(number)
         if opened is None:
-            late = number in self._over
-            reason = "came after the wait for it was over" if late else "none is awaited under this KEK and number"
-            return self._refuse(digest, AckRefused(f"SEQ {message.sequence}: {reason}"))
+            if number in self._over:
+                return AckRefused(f"SEQ {message.sequence}: came after the wait for it was over", late=True)
+            reason = f"SEQ {message.sequence}: none is awaited under this KEK and number"
+            return self._refuse(digest, AckRefused(reason))
         listener = self._author(opened, message, peer)
         if isinstance(listener, AckRefused):
             return self._refuse(digest, listener)

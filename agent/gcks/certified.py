@@ -13,9 +13,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 
+from agent.gsa.identity import Identity, IdentityKind
 from agent.gsa.role import Role
 
-__all__ = ["SUBJECT_ATTRIBUTES", "CertificateRule", "MemberCertificate"]
+__all__ = ["SUBJECT_ATTRIBUTES", "CertificateRule", "MemberCertificate", "identities_of"]
 
 SUBJECT_ATTRIBUTES: Final = {
     "CN": NameOID.COMMON_NAME,
@@ -53,6 +54,25 @@ class MemberCertificate:
             tuple(name.lower() for name in names.get_values_for_type(x509.RFC822Name)),
             tuple(IPAddress(str(address)) for address in names.get_values_for_type(x509.IPAddress)),
         )
+
+
+def identities_of(der: bytes) -> frozenset[Identity]:
+    """Every identity that its owner may assert in Phase 1 with a certificate that was verified (RFC 4945 3.1).
+
+    None at all of one that does not parse, which no rule lets in either.
+    """
+    try:
+        facts, subject = MemberCertificate.of(der), x509.load_der_x509_certificate(der).subject.public_bytes()
+        return frozenset(
+            (
+                Identity(IdentityKind.DN, subject),
+                *(Identity(IdentityKind.FQDN, name.encode("ascii")) for name in facts.dns),
+                *(Identity(IdentityKind.USER_FQDN, name.encode("ascii")) for name in facts.emails),
+                *map(Identity.of_address, facts.addresses),
+            )
+        )
+    except ValueError:
+        return frozenset()
 
 
 def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:

@@ -107,14 +107,19 @@ class TekKeeper(Keyring[Tek]):
             self.drop(before)
             self.take(fresh)
 
-    def drafts(self, policy: GroupPolicy, now: float, handover: Handover | None = None) -> list[Tek]:
+    def drafts(
+        self, policy: GroupPolicy, now: float, handover: Handover | None = None, *, promised: bool = False
+    ) -> list[Tek]:
         """A fresh TEK for each policy of a group, which nobody has yet, not even the store.
 
-        `handover`: when senders go over to it; at once without one.
+        `handover`: when senders go over to it; at once without one. `promised`: perhaps nobody ever will, so that its
+        SPI is not kept from others; should one have it meanwhile, the store refuses the TEK.
         """
         fresh = []
         for line in policy.teks:
             tek = self._make(policy.group, line, now)
+            if promised:
+                self._spis.discard(tek.spi)
             renewal = line.renewal
             span = handover.successor(renewal.lifetime_s, now) if handover else renewal.successor(None, now)
             fresh.append(replace(tek, span=span))
@@ -123,6 +128,7 @@ class TekKeeper(Keyring[Tek]):
     def take(self, teks: Iterable[Tek]) -> None:
         """Hold fresh TEKs, which the store has."""
         for tek in teks:
+            self._spis.add(tek.spi)
             self.hold([tek])
             log.info(
                 "TEK made",

@@ -172,6 +172,7 @@ class KekKeeper(Keyring[Kek]):
         await self._store.run(Database.write, self.writes(news, change))
         if trees is not None and change is not None:
             trees.took(change)
+            change.wipe()
         self.take(fresh)
         self.respan(news.cut)
         if self.announcer is not None:

@@ -59,11 +59,13 @@ class LkhChange:
     tree: TreeChange = field(repr=False)
 
     def wipe(self) -> None:
-        """Overwrite its keys, the store and the keeper having theirs, and all datagrams being built."""
+        """Overwrite its keys, the store and the keeper having theirs.
+
+        Those of `updates` are left: they go with the messages that say them.
+        """
         for key in (*self.tree.fresh.values(), *(wrap.under for wrap in self.tree.wraps)):
             key.key.wipe()
-        for lkh in (self.root, *(key for update in self.updates for key in (update.under, *update.keys))):
-            lkh.key.wipe()
+        self.root.key.wipe()
 
 
 def most_members(degree: int) -> int:

@@ -137,6 +137,7 @@ class LkhKeeper:
                     change = self.join(group, together[: self._trees[group].tree.room or 1], refresh=False)
                     await self._store.run(lkh_store.apply_all, [change])
                     self.took(change)
+                    change.wipe()
                 keys = self.keys_of(group, identity)
         finally:
             waiting.pop(identity, None)

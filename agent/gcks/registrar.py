@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from agent.clock import Clock
 from agent.gcks import schedule
 from agent.gcks.audit import AuditEntry, AuditEvent
+from agent.gcks.certified import identities_of
 from agent.gcks.database import StoreError
 from agent.gcks.grants import NO_SIDS, Grant, GrantRefused, SidDemand, SidsExhausted, Superseded
 from agent.gcks.keeper import TekKeeper
@@ -190,10 +191,17 @@ class Registrar:
         if isinstance(role, Refusal):
             self._deny(event, role)
             return None
-        if event.identity in self._rekeyer.banned(event.group):
+        if self._evicted(event):
             self._refuse(event, Refusal.NOT_A_MEMBER, "it was evicted: gckctl admit lets it in again")
             return None
         return role
+
+    def _evicted(self, event: PullRequested | PullProven) -> bool:
+        """Whether it was evicted, by whichever of the names that its certificate vouches for."""
+        banned = self._rekeyer.banned(event.group)
+        if not banned or event.identity in banned:
+            return bool(banned)
+        return event.certificate is not None and bool(banned & identities_of(event.certificate))
 
     def _remember(self, request: int, offered: _Offered) -> None:
         self._offers[request] = offered
@@ -233,7 +241,7 @@ class Registrar:
 
     def _settled(self, event: PullProven, offered: _Offered) -> bool:
         """Whether a member needs nothing but the grant: it is not evicted, and where there is a hierarchy, in it."""
-        if offered.prospect is not None or event.identity in self._rekeyer.banned(event.group):
+        if offered.prospect is not None or self._evicted(event):
             return False
         in_tree = self._trees.keys_of(event.group, event.identity) is not None
         return in_tree or self._trees.policy(event.group) is None
@@ -263,15 +271,15 @@ class Registrar:
         """Commit it, and what the hierarchy has to do with it; the SIDs."""
         given, demand = self._grant_of(event, offered), self._demand_of(event, offered)
         if offered.prospect is not None:
-            # Made for this member: no rekey can have overtaken it.
-            return await self._joining.join(
-                offered.prospect, self._groups[event.group], replace(given, kek=None), demand
-            )
+            return await self._joining.join(offered.prospect, self._groups[event.group], given, demand)
         if self._trees.policy(event.group) is not None:
             await self._trees.admit(event.group, event.identity)
         return await self._store.grant(given, demand)
 
     def _deliver(self, event: PullProven, offered: _Offered, sids: tuple[int, ...]) -> None:
+        # Asked anew, as it may have been evicted while the store had its registration in hand.
+        if self._role(event) is None:
+            return
         rekey = self._rekeyer.rekey_for(event.group, event.identity, event.peer)
         if offered.kek is not None and (rekey is None or rekey.spi != offered.kek):
             self._refuse(event, Refusal.NO_POLICY, _OVERTAKEN)
@@ -284,9 +292,11 @@ class Registrar:
     async def _replace(self, event: PullProven, offered: _Offered) -> None:
         text = "Sender-IDs exhausted: all TEKs of the group replaced"
         log.warning(text, group=event.group)
-        await self._rekeyer.exhausted(event.group, offered.spis)
+        # What was promised and never made is no key of the group: those are, that were when it was promised.
+        spis = offered.spis if offered.prospect is None else offered.prospect.before
+        await self._rekeyer.exhausted(event.group, spis)
         at_utc = self._clock.utc().timestamp()
-        self._trail.note(AuditEntry(AuditEvent.TEKS_REPLACED, at_utc, event.group, spis=offered.spis, text=text))
+        self._trail.note(AuditEntry(AuditEvent.TEKS_REPLACED, at_utc, event.group, spis=spis, text=text))
         self._changed()
 
     def _demand_of(self, event: PullProven, offered: _Offered) -> SidDemand:

@@ -12,7 +12,7 @@ from typing import Final
 from agent.clock import Clock
 from agent.gcks import rekey_store
 from agent.gcks.audit import AuditEntry, AuditEvent, record
-from agent.gcks.database import Database, Write
+from agent.gcks.database import Database, StoreError, Write
 from agent.gcks.grants import Grant, SidDemand
 from agent.gcks.keeper import TekKeeper
 from agent.gcks.kek import Kek
@@ -25,8 +25,11 @@ from agent.gcks.rekey_outbox import Outbox
 from agent.gcks.rekey_plan import Change, RekeyCause
 from agent.gcks.store import Store
 from agent.gsa.identity import GroupId
+from agent.logs import get_logger
 
 __all__ = ["Commits", "recorded"]
+
+log = get_logger(__name__)
 
 
 class Commits:
@@ -69,7 +72,8 @@ class Commits:
             new=change.kek.spi if change.kek else None,
             updates=change.tree.updates if change.tree else (),
             teks=tuple(tek.spi for tek in change.fresh),
-            replaced=deleted(change.cut),
+            # All older ones, also those that another change ended: who missed that one keeps none of them.
+            replaced=deleted(tek for tek in self._keeper.of(group) if tek.span.expires > now),
             protocols=protocols(self._keeper.of(group)),
             reachable=change.reachable,
         )
@@ -83,10 +87,18 @@ class Commits:
         sids = await self._store.run(write_and_grant, writes, granted)
         self._hold(policy, change, retired)
         self._outbox.queue(steps)
+        if change.tree is not None:
+            change.tree.wipe()
         if change.leaving:
-            # The log of the store has the keys that they knew until it is folded.
-            await self._store.run(Database.fold)
+            await self._fold()
         return replace(change, sids=tuple(sids))
+
+    async def _fold(self) -> None:
+        """The log of the store has keys that who left knew, until it is folded; the change stands without that, too."""
+        try:
+            await self._store.run(Database.fold)
+        except StoreError as error:
+            log.warning("keys that were replaced are in the store's log until it is folded", reason=error)
 
     def _retired(self, policy: GroupPolicy, change: KeyChange, now: float) -> tuple[Kek, ...]:
         """KEKs that make room; they stay until all that comes under them has come."""

@@ -74,7 +74,7 @@ def content_of(
         rekey=rekey,
         lkh_updates=step.updates if rekey is not None else (),
         activation_delay_s=_left(now, (tek.span.activates for tek in fresh)) if has_teks else None,
-        deactivation_delay_s=_left(now, _ends(step, fresh, teks)) if has_teks else None,
+        deactivation_delay_s=_left(now, _ends(step, fresh, teks)) if has_teks or step.deleted else None,
     )
 
 

@@ -9,6 +9,7 @@ was sent before, neither traffic nor GROUPKEY-PUSH messages it recorded, and nee
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -26,30 +27,41 @@ from agent.gcks.rekey_plan import Handover, RekeyCause
 from agent.gcks.rekeyer import Rekeyer
 from agent.gcks.tek import Tek
 from agent.gsa.identity import GroupId, Identity
+from agent.gsa.sa import Spi
 
 __all__ = ["Joining", "Prospect"]
 
 _LONGEST_BATCH_S: Final = 5.0
 """A GROUPKEY-PULL does not wait for others longer: its member would ask again."""
+_NO_REKEY_LATER: Final = sys.maxsize
 _KEPT_S: Final = 60.0
 """What was promised in message 2 is forgotten after that; its times count from then."""
 
 
 @dataclass(slots=True, eq=False)
 class Prospect:
-    """Keys that were promised and are nobody's yet. `joiners`: what each is to be granted, and who waits for it."""
+    """Keys that were promised and are nobody's yet. `joiners`: what each is to be granted, and who waits for it.
+
+    `before`: the group's TEKs then.
+    """
 
     group: GroupId
     kek: Kek
     teks: tuple[Tek, ...]
     handover: Handover
     made: float
+    before: tuple[Spi, ...]
     closed: bool = False
     joiners: list[tuple[Grant, SidDemand, asyncio.Future[tuple[int, ...]]]] = field(default_factory=list)
 
     def lines(self, policy: GroupPolicy) -> tuple[Line, ...]:
         """Its TEKs, as `TekKeeper.offer` gives those that live."""
         return tuple((line, tuple(tek for tek in self.teks if tek.line == line.line)) for line in policy.teks)
+
+    def fits(self, policy: GroupPolicy) -> bool:
+        """Whether the group still has the policies that it was promised by."""
+        lines = {tek.line for tek in self.teks} == {line.line for line in policy.teks}
+        return lines and policy.kek is not None and policy.kek.line == self.kek.line
 
 
 class Joining:
@@ -79,8 +91,9 @@ class Joining:
         if batch and held is not None and not held.closed and now < held.made + _KEPT_S / 2:
             return held
         handover = Handover.after(kek.delivery.lasts_s)
-        teks = tuple(self._keeper.drafts(policy, now, handover))
-        prospect = Prospect(policy.group, self._keks.promise(policy, kek, current, now), teks, handover, now)
+        teks = tuple(self._keeper.drafts(policy, now, handover, promised=True))
+        before = tuple(tek.spi for tek in self._keeper.of(policy.group))
+        prospect = Prospect(policy.group, self._keks.promise(policy, kek, current, now), teks, handover, now, before)
         self._open[policy.group] = prospect
         return prospect
 
@@ -118,9 +131,16 @@ class Joining:
         await self._rekeyer.flush()
 
     async def _make(self, prospect: Prospect, policy: GroupPolicy) -> tuple[tuple[int, ...], ...]:
-        joiners = [(given, demand) for given, demand, _ in prospect.joiners]
+        # Made for these members: no rekey can have overtaken it. The KEK has seen the SIDs that they get.
+        joiners = [
+            (replace(given, kek=prospect.kek.spi, after=_NO_REKEY_LATER), demand)
+            for given, demand, _ in prospect.joiners
+        ]
         async with self._rekeyer.commits.locked(policy):
             old, now = self._keks.newest(policy.group), self._clock.monotonic()
+            served, banned = self._rekeyer.served(policy.group), self._rekeyer.banned(policy.group)
+            if served is None or not prospect.fits(served) or any(given.identity in banned for given, _ in joiners):
+                raise Superseded
             tree = self._trees.join(policy.group, [given.identity for given, _ in joiners])
             kek = self._keks.kept(prospect.kek, tree.root, now)
             cut = cut_short(self._keeper.of(policy.group), now, lambda _: prospect.handover.end_s)

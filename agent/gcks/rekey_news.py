@@ -69,7 +69,9 @@ class Announcer:
             log.warning("the Rekey SA changed while gckd was not running: members register again", group=policy.group)
             return KekNews(fresh)
         renewed = old.line == fresh.line
-        reachable = policy.kek.tree is None or before.tree == policy.kek.tree
+        # A message to the group has no place for each member's own address.
+        parts = before.destination is not None and policy.kek.destination is None
+        reachable = not parts and (policy.kek.tree is None or before.tree == policy.kek.tree)
         told = Change(
             group=policy.group,
             cause=RekeyCause.KEK_RENEWAL if renewed else RekeyCause.POLICY,

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -29,8 +29,10 @@ from agent.gcks.tek import Tek
 from agent.gdoi.push import PushContent
 from agent.gdoi.tolerances import Tolerances
 from agent.gsa.identity import GroupId
+from agent.gsa.rekey import LkhKey, LkhUpdate
 from agent.gsa.sa import RekeySA
 from agent.logs import get_logger
+from agent.secret import Secret
 from agent.wire.endpoint import Endpoint
 
 __all__ = ["Outbox", "RekeySending", "SentPush"]
@@ -90,7 +92,8 @@ class Outbox:
 
     async def load(self) -> None:
         """Take over messages that were committed and perhaps not sent. Raises StoreError."""
-        self._numbers = itertools.count(await self._store.run(rekey_store.last_number) + 1)
+        self._last = await self._store.run(rekey_store.last_numbers)
+        self._numbers = itertools.count(max(self._last.values(), default=0) + 1)
         self.queue(await self._store.run(rekey_store.unsent_steps))
 
     def remember(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
@@ -150,6 +153,9 @@ class Outbox:
                 if push is not None:
                     pushes.append(push)
                     self._send(push, step)
+                else:
+                    # A restart must not send it either, when what overtook it is known as sent and no more in mind.
+                    self._leaving.append((self._clock.monotonic(), step.number))
             now = self._clock.monotonic()
             while self._leaving and self._leaving[0][0] <= now:
                 await self._store.run(rekey_store.sent, self._leaving[0][1])
@@ -215,22 +221,25 @@ class Outbox:
             return None
         self._keks.advance(kek, sequence)
         now = self._clock.monotonic()
-        sealing = Sealing(kek, kek_policy, self._tolerances)
+        # Copies, as datagrams for single members are built one after another, and the KEK may end meanwhile.
+        own = replace(kek, key=Secret(kek.key.reveal()), signing_key=Secret(kek.signing_key.reveal()))
+        sealing = Sealing(own, kek_policy, self._tolerances)
         content = self._content(step, policy, self._keeper.of(step.group), tuple(self._keks.held()), now)
         if content is None:
             return None
+        datagram = sealing.datagram(content, sequence, now)
         base = self._clock.utc().timestamp() - now
         ends = [tek.span.expires for tek in self._keeper.of(step.group) if tek.spi in step.teks]
         return Push(
             group=step.group,
             kek_spi=step.under,
             sequence=sequence,
-            datagram=sealing.datagram(content, sequence, now),
+            datagram=datagram,
             cause=step.cause,
             carries=step.carries,
             awaited=kek_policy.acknowledgement,
             step=step.number,
-            for_member=lambda member: sealing.datagram(_towards(content, member), sequence, now),
+            for_member=_for_members(sealing, content, datagram, sequence, now),
             ends_utc=max(ends) + base if ends else None,
         )
 
@@ -273,16 +282,28 @@ class Outbox:
     def _forget(self) -> None:
         held = {kek.spi for kek in self._keks.held()}
         for number in [number for number, step in self._steps.items() if step.under not in held]:
-            del self._steps[number]
+            self._steps.pop(number).wipe()
 
 
 def _nowhere(policy: KekPolicy) -> Endpoint:
     return Endpoint(policy.source, policy.port)
 
 
-def _towards(content: PushContent, member: Endpoint) -> PushContent:
-    """The same for one member by itself: its own endpoint is where the new Rekey SA leads."""
-    if content.rekey is None:
-        return content
-    rekey = replace(content.rekey, destination=member.address, destination_port=member.port)
-    return replace(content, rekey=rekey)
+def _for_members(
+    sealing: Sealing, content: PushContent, datagram: bytes, sequence: int, now: float
+) -> Callable[[Endpoint], bytes]:
+    """What goes to one member by itself: its own endpoint is where a new unicast Rekey SA leads."""
+    rekey, updates = content.rekey, content.lkh_updates
+    if rekey is None or rekey.destination.is_multicast():
+        return lambda _: datagram
+    updates = tuple(LkhUpdate(_copied(each.under), tuple(map(_copied, each.keys))) for each in updates)
+
+    def towards(member: Endpoint) -> bytes:
+        own = replace(rekey, destination=member.address, destination_port=member.port)
+        return sealing.datagram(replace(content, rekey=own, lkh_updates=updates), sequence, now)
+
+    return towards
+
+
+def _copied(key: LkhKey) -> LkhKey:
+    return replace(key, key=Secret(key.key.reveal()))

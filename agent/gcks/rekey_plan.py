@@ -157,6 +157,12 @@ class Step:
             said.append("Delete of the KEK")
         return ", ".join(said)
 
+    def wipe(self) -> None:
+        """Overwrite the keys of its update arrays."""
+        for update in self.updates:
+            for key in (update.under, *update.keys):
+                key.key.wipe()
+
 
 def steps(change: Change, numbers: Iterator[int]) -> tuple[Step, ...]:
     """The messages of a change, in the order of sending; a message that would say nothing is left out."""

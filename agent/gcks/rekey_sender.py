@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -33,6 +33,10 @@ __all__ = ["RekeySender", "RekeySource"]
 _BURST: Final = 32
 """Unicast datagrams sent at once; then there is a pause, for the network and for everything else gckd does."""
 _BURST_PAUSE_S: Final = 0.01
+_BURST_S: Final = 0.005
+"""A burst that takes longer ends: a message with a Rekey SA is signed for each member by itself."""
+_KEKS_KEPT: Final = 1024
+"""KEKs whose greatest number is remembered; the longest unused is forgotten first."""
 _RECORDS_KEPT: Final = 50
 """Rekeys of a group that `gckctl rekeys` shows."""
 _MOST_NAMED: Final = 10
@@ -76,6 +80,7 @@ class RekeySender:
         self._source: RekeySource | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._order: dict[GroupId, asyncio.Lock] = {}
+        self._uppermost_sent: OrderedDict[bytes, int] = OrderedDict()
         self._complete: dict[int, asyncio.Event] = {}
         self._records: dict[GroupId, deque[RekeyRecord]] = {}
         self._failing: dict[GroupId, str] = {}
@@ -112,7 +117,7 @@ class RekeySender:
             if taken.round.complete:
                 self._complete[id(taken.round)].set()
             return
-        if taken.repeated:
+        if taken.repeated or taken.late:
             return
         held = self._trail.refused(
             AuditEvent.ACKNOWLEDGEMENT_REFUSED,
@@ -155,11 +160,14 @@ class RekeySender:
     async def _deliver(self, push: Push, target: RekeyTarget, base_key: Secret | None, record: RekeyRecord) -> None:
         opened: Round | None = None
         try:
-            async with self._order.setdefault(push.group, asyncio.Lock()):
+            async with self._turn_of(push.group):
                 hearing = await self._hearing(push, target, record)
                 if base_key is not None and push.awaited is not None:
                     opened = self._open(push, base_key, hearing, record)
                 self.counts["rekeys"] += 1
+                push = await self._uppermost(push)
+                if opened is not None:
+                    self._ledger.add(opened, push)
                 await self._transmit(push, target, hearing, record)
             latest = await self._copies(push, target, hearing, opened, record)
             if opened is None:
@@ -172,6 +180,15 @@ class RekeySender:
                 record.conclude()
                 self._ledger.close(opened)
                 del self._complete[id(opened)]
+
+    def _turn_of(self, group: GroupId) -> asyncio.Lock:
+        return self._order.setdefault(group, asyncio.Lock())
+
+    async def _uppermost(self, push: Push) -> Push:
+        """The message under a number that none is above which has left: while it waited, a copy may have got one."""
+        if push.sequence > self._uppermost_sent.get(push.kek_spi, 0):
+            return push
+        return await self._again(push) or push
 
     async def _hearing(self, push: Push, target: RekeyTarget, record: RekeyRecord) -> list[Listener]:
         try:
@@ -196,11 +213,13 @@ class RekeySender:
         for _ in range(delivery.copies - 1):
             if await self._answered(opened, delivery.pause_s):
                 break
-            copy = await self._again(latest) if delivery.fresh_sequence else latest
-            if copy is None:
-                break
-            latest = copy
-            await self._repeat(latest, target, hearing, opened, record)
+            # In turn, so that no number leaves after a greater one: members take it for a replay.
+            async with self._turn_of(push.group):
+                copy = await self._again(latest) if delivery.fresh_sequence else latest
+                if copy is None:
+                    break
+                latest = copy
+                await self._repeat(latest, target, hearing, opened, record)
         return latest
 
     async def _repeat(
@@ -217,8 +236,9 @@ class RekeySender:
         try:
             return await self._source.again(push)
         except StoreError as error:
-            self._trail.store_failed("no copy of a rekey was sent: the store failed", error)
-            return None
+            # The same datagram needs no store, and is what members have that lost the others.
+            self._trail.store_failed("a copy of a rekey is sent under its old number: the store failed", error)
+            return push
 
     async def _account(self, push: Push, target: RekeyTarget, opened: Round, record: RekeyRecord) -> None:
         """Wait for acknowledgements, say the rekey once more where some are missing, then commit what came of it."""
@@ -227,10 +247,12 @@ class RekeySender:
         await self._answered(opened, delivery.ack_wait_s)
         if opened.missing and target.kek.destination is not None:
             # Under a number of its own: the same datagram is answered by none that has it (RFC 8263 7.2).
-            copy = await self._again(push)
+            async with self._turn_of(push.group):
+                copy = await self._again(push)
+                if copy is not None:
+                    self.counts["resends"] += 1
+                    await self._repeat(copy, target, (), opened, record)
             if copy is not None:
-                self.counts["resends"] += 1
-                await self._repeat(copy, target, (), opened, record)
                 await self._answered(opened, delivery.ack_wait_s)
         missing = tuple(opened.missing)
         record.phase = RekeyPhase.MISSING if missing else RekeyPhase.COMPLETE
@@ -299,13 +321,17 @@ class RekeySender:
     ) -> None:
         """One copy, to the group or to each who hears; what the kernel refuses is tried again with the next copy."""
         record.note(push)
+        _remember(self._uppermost_sent, push)
         if target.kek.destination is not None:
             self._outcome(push, record, self._try(lambda: self._ports.cast(push.datagram, target.kek)))
             return
         failed: str | None = None
+        began = self._clock.monotonic()
         for number, listener in enumerate(hearing):
-            if number and number % _BURST == 0:
+            now = self._clock.monotonic()
+            if number and (number % _BURST == 0 or now > began + _BURST_S):
                 await asyncio.sleep(_BURST_PAUSE_S)
+                began = self._clock.monotonic()
             reason = self._try(lambda to=listener: self._tell(push, target, to))  # type: ignore[misc]  # a default, to bind it now
             record.datagrams += reason is None
             failed = failed or reason
@@ -340,3 +366,10 @@ class RekeySender:
                 group=push.group,
                 reason=failed,
             )
+
+
+def _remember(kept: OrderedDict[bytes, int], push: Push) -> None:
+    kept[push.kek_spi] = max(push.sequence, kept.get(push.kek_spi, 0))
+    kept.move_to_end(push.kek_spi)
+    if len(kept) > _KEKS_KEPT:
+        kept.popitem(last=False)

@@ -24,7 +24,7 @@ __all__ = [
     "add_ban",
     "add_steps",
     "bans",
-    "last_number",
+    "last_numbers",
     "lift_ban",
     "next_sequence",
     "sent",
@@ -67,10 +67,11 @@ def unsent_steps(database: Database) -> list[Step]:
     return [_step(*row) for row in rows]
 
 
-def last_number(database: Database) -> int:
-    """The greatest number of a message, 0 without any. Raises StoreError."""
+def last_numbers(database: Database) -> dict[GroupId, int]:
+    """The greatest number of each group's messages, sent or not. Raises StoreError."""
     with database.transaction() as cursor:
-        return int(cursor.execute("SELECT coalesce(max(number), 0) FROM rekeys").fetchone()[0])
+        rows = cursor.execute("SELECT group_id, max(number) FROM rekeys GROUP BY group_id").fetchall()
+    return {GroupId.parse(group): number for group, number in rows}
 
 
 def sent(database: Database, number: int) -> None:

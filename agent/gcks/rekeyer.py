@@ -6,6 +6,7 @@ A change is one commit: TEKs, KEK, hierarchy, evicted members, and the messages 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,8 @@ class Rekeyer:
         self._groups: Mapping[GroupId, GroupPolicy] = {}
         self._banned: dict[GroupId, set[Identity]] = {}
         self._leaving: dict[GroupId, float] = {}
+        # A change on request goes by the configuration, which must not change in its middle.
+        self._serial: Final = asyncio.Lock()
         keeper.announcer = keks.announcer = Announcer(self.outbox, keeper, keks)
 
     async def start(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
@@ -119,6 +122,10 @@ class Rekeyer:
 
         Raises StoreError; calling it again does the rest.
         """
+        async with self._serial:
+            await self._adopt(groups)
+
+    async def _adopt(self, groups: Mapping[GroupId, GroupPolicy]) -> None:
         self.outbox.remember(groups)
         for group in self._groups.keys() - groups.keys():
             await self._farewell(self._groups[group])
@@ -145,18 +152,23 @@ class Rekeyer:
         for group in [group for group, at in self._leaving.items() if at <= self._clock.monotonic()]:
             gone = [member for member in self._trees.members(group) if member in self.banned(group)]
             policy = self._groups.get(group)
-            if policy is not None and gone:
-                await self._replace(policy, RekeyCause.EVICTION, leaving=gone)
+            if policy is not None and gone and self._keks.newest(group) is not None:
+                async with self._serial:
+                    await self._replace(policy, RekeyCause.EVICTION, leaving=gone)
             del self._leaving[group]
         await self.outbox.flush()
 
     async def rekey(self, group: GroupId, *, kek: bool = False) -> RekeyReport:
         """Replace a group's TEKs, with `kek` its KEK before. Raises LocalError without a Rekey SA, StoreError."""
-        return await self._reported(group, await self._replace(self._rekeyed(group), RekeyCause.REQUESTED, kek=kek))
+        async with self._serial:
+            change = await self._replace(self._rekeyed(group), RekeyCause.REQUESTED, kek=kek)
+        return await self._reported(group, change)
 
     async def replace_policy(self, group: GroupId) -> RekeyReport:
         """Replace KEK and TEKs; the old TEKs end as deployed key servers have it. Raises LocalError, StoreError."""
-        return await self._reported(group, await self._replace(self._rekeyed(group), RekeyCause.POLICY, gentle=True))
+        async with self._serial:
+            change = await self._replace(self._rekeyed(group), RekeyCause.POLICY, gentle=True)
+        return await self._reported(group, change)
 
     async def evict(self, group: GroupId, identity: Identity) -> RekeyReport:
         """Shut a member out: refuse its registrations until `admit`, make keys that it does not get.
@@ -168,7 +180,8 @@ class Rekeyer:
         if policy.kek is not None and self._keks.newest(group) is not None:
             wait_s = policy.kek.hierarchy.batch_s if policy.kek.hierarchy is not None else 0.0
             if wait_s == 0:
-                change = await self._replace(policy, RekeyCause.EVICTION, leaving=[identity], ban=ban)
+                async with self._serial:
+                    change = await self._replace(self._policy(group), RekeyCause.EVICTION, leaving=[identity], ban=ban)
                 return await self._reported(group, change)
             await self._ban(ban, group, identity)
             self._leaving.setdefault(group, self._clock.monotonic() + wait_s)
@@ -209,8 +222,10 @@ class Rekeyer:
         policy = self._policy(group)
         if policy.kek is None or self._keks.newest(group) is None:
             await self._keeper.replace(group, spis)
-        elif any(tek.spi in spis for tek in self._keeper.of(group)):
-            await self._replace(policy, RekeyCause.SIDS_EXHAUSTED)
+        else:
+            async with self._serial:
+                if any(tek.spi in spis for tek in self._keeper.of(group)):
+                    await self._replace(self._policy(group), RekeyCause.SIDS_EXHAUSTED)
             await self.outbox.flush()
 
     async def again(self, push: Push) -> Push | None:
@@ -232,6 +247,10 @@ class Rekeyer:
         if rekey is None or self._trees.policy(group) is None:
             return rekey
         return replace(rekey, lkh=self._trees.keys_of(group, identity) or ())
+
+    def served(self, group: GroupId) -> GroupPolicy | None:
+        """A group's policy as it is served; None for one that is not."""
+        return self._groups.get(group)
 
     def state(self, group: GroupId) -> RekeyState | None:
         """How its Rekey SA stands; None without one."""
@@ -264,10 +283,17 @@ class Rekeyer:
             reachable = not leaving or tree is not None
             made = self._made(policy, cause, now, gentle=gentle, reachable=reachable)
             change = replace(made, kek=fresh_kek, tree=tree, old=old, leaving=tuple(leaving))
-            committed = await self.commits.commit(policy, change, [] if ban is None else [ban])
-            if ban is not None:
-                self._banned.setdefault(group, set()).update(leaving)
-            return committed
+            if ban is None:
+                return await self.commits.commit(policy, change)
+            # Refused from now on: a registration under way must not get what is being made.
+            banned = self._banned.setdefault(group, set())
+            fresh = set(leaving) - banned
+            banned |= fresh
+            try:
+                return await self.commits.commit(policy, change, [ban])
+            except LocalError:
+                banned -= fresh
+                raise
 
     def _made(self, policy: GroupPolicy, cause: RekeyCause, now: float, *, gentle: bool, reachable: bool) -> KeyChange:
         """The TEKs of a change: fresh ones, and when the older ones end."""

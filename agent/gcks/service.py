@@ -21,6 +21,7 @@ from agent.gcks.kek import KekPolicy
 from agent.gcks.kek_keeper import KekKeeper
 from agent.gcks.listeners import Arrival
 from agent.gcks.lkh_keeper import LkhKeeper
+from agent.gcks.policy import GroupPolicy
 from agent.gcks.push_ports import PushPorts, ack_within
 from agent.gcks.registrar import Registrar
 from agent.gcks.rekey_control import RekeyControl
@@ -33,6 +34,7 @@ from agent.gcks.trail import Trail
 from agent.gdoi.events import KeyServerEvent, MemberRegistered
 from agent.gdoi.keyserver import KeyServerEngine
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 from agent.service.control import ControlServer
 from agent.service.pump import Pump
@@ -181,7 +183,13 @@ class KeyServer:
         if fixed:
             raise LocalError(f"{', '.join(fixed)} changed, which takes a restart: systemctl restart gckd")
         self._push_ports.adopt(_keks(fresh))
-        await self._rekeyer.adopt(fresh.groups)
+        # Before others get keys that they are not to have, they are refused; all else holds once the keys are there.
+        self._registrar.adopt(_remaining(self._setup.groups, fresh.groups), self._setup.names)
+        try:
+            await self._rekeyer.adopt(fresh.groups)
+        except LocalError:
+            self._registrar.adopt(self._setup.groups, self._setup.names)
+            raise
         self._registrar.adopt(fresh.groups, fresh.names)
         self._engine.reconsider(self._credentials.adopt(fresh.credentials, self._clock.utc()))
         self._pump.turn()
@@ -266,10 +274,15 @@ class KeyServer:
             {group: self._keeper.offer(group) for group in self._setup.groups},
             self._setup.groups,
             registrations,
-            keks={group: self._keks.offer(group) for group in self._setup.groups},
+            keks={group: self._newest(group) for group in self._setup.groups},
             now=self._clock.monotonic(),
             utc=self._clock.utc().timestamp(),
         )
+
+    def _newest(self, group: GroupId) -> RekeySA | None:
+        """The Rekey SA of a group, wherever it leads."""
+        state = self._rekeyer.state(group)
+        return None if state is None else self._rekeyer.rekey_sa(group, state.kek_spi)
 
     async def members_view(self, _arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The answer to `gckctl members`."""
@@ -312,6 +325,21 @@ _FIXED: Final[Mapping[str, Callable[[Setup], object]]] = {
     "[authentication] or [tolerances]": lambda held: replace(held.settings, identity=_NOBODY),
 }
 """What an engine, a socket or a file in use cannot change."""
+
+
+def _remaining(
+    before: Mapping[GroupId, GroupPolicy], after: Mapping[GroupId, GroupPolicy]
+) -> dict[GroupId, GroupPolicy]:
+    """The groups as they were, without those and their members that are no more."""
+    return {
+        group: replace(
+            policy,
+            members={who: role for who, role in policy.members.items() if who in after[group].members},
+            rules=tuple(rule for rule in policy.rules if rule in after[group].rules),
+        )
+        for group, policy in before.items()
+        if group in after
+    }
 
 
 def _gone(before: Setup, after: Setup) -> list[tuple[GroupId, Identity]]:

@@ -33,16 +33,17 @@ from agent.crypto.x509 import RevocationRule, TrustStore
 from agent.errors import ConfigError, NotAuthenticated
 from agent.gcks.certified import CertificateRule
 from agent.gcks.delivery import HierarchyPolicy, RekeyDelivery
-from agent.gcks.kek import KekPolicy, signing_key_of_pem
+from agent.gcks.kek import KekPolicy, signing_key_of_pem, verify_key_of
 from agent.gcks.lkh import too_many
 from agent.gcks.policy import GroupPolicy, IecPolicy, TekPolicy
 from agent.gcks.roster import Roster, read_roster
 from agent.gcks.schedule import Renewal
+from agent.gcks.strength import strength_warnings
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
 from agent.gdoi.isakmp.phase1_state import PhaseOneSA, SendCertificates
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.settings import KeyServerSettings
-from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
+from agent.gdoi.tolerances import Tolerances
 from agent.gsa.identity import GroupId, Identity
 from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES
 from agent.gsa.sa import SecurityProtocol
@@ -149,6 +150,8 @@ def read(path: Path) -> Setup:
     credentials = _credentials(config.authentication, roster, pair, faults)
     groups = [_group(index, table, roster, faults) for index, table in enumerate(config.groups)]
     settings = faults.ask("[authentication]", partial(_settings, config))
+    for index, group in enumerate(groups):
+        faults.ask(f"[groups[{index}].kek].signature_key", partial(_require_own_pair, group.kek, pair))
     faults.end()
     if settings is None:  # a fault was told then
         raise ConfigErrors(f"{path} has faults", faults.found)
@@ -158,7 +161,7 @@ def read(path: Path) -> Setup:
         credentials=credentials,
         groups={group.group: group for group in groups},
         names=roster.names,
-        warnings=(*_warnings(config, pair), *_short_keys(roster)),
+        warnings=(*_warnings(config, pair), *strength_warnings(config), *_short_keys(roster)),
     )
 
 
@@ -182,7 +185,7 @@ def check(path: Path) -> Setup:
 
 
 def _settings(config: KeyServerConfig) -> KeyServerSettings:
-    table, gckd, tolerances = config.authentication, config.gckd, config.tolerances
+    table, gckd = config.authentication, config.gckd
     return KeyServerSettings(
         identity=config.identity.identity,
         suites=table.phase1 or DEFAULT_SUITES,
@@ -196,12 +199,7 @@ def _settings(config: KeyServerConfig) -> KeyServerSettings:
         natt_port=gckd.nat_traversal_port if gckd.nat_traversal else None,
         fragmentation=table.fragmentation,
         fragment_octets=table.fragment_octets,
-        tolerances=Tolerances(
-            tolerances.id_length_octets,
-            SignatureKeyForm(tolerances.signature_key),
-            tolerances.ignore_private_attributes,
-            tolerances.rfc3547,
-        ),
+        tolerances=Tolerances.of(**config.tolerances.model_dump()),
     )
 
 
@@ -291,6 +289,17 @@ def _group(index: int, table: GroupTable, roster: Roster, faults: _Faults) -> Gr
         for number, tek in enumerate(table.teks):
             faults.ask(f"[{here}.teks[{number}]].transform", partial(_require_own_nonces, policy, tek))
     return policy
+
+
+def _require_own_pair(kek: KekPolicy | None, pair: KeyPair | None) -> None:
+    """A pair that signs both would let a signature of the one exchange be shown in the other (RFC 6407 4.1)."""
+    if kek is None or kek.signing_key is None or pair is None:
+        return
+    if verify_key_of(kek.signing_key.reveal()) == pair.signer.public_key:
+        raise ValueError(
+            "is the key of [authentication].private_key, which members know this host by (RFC 6407 4.1): name another "
+            "key, or none to have one made"
+        )
 
 
 def _require_leaves(degree: int, members: int) -> None:

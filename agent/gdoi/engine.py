@@ -40,7 +40,10 @@ class Outbox(Generic[E]):
 
     def send(self, message: bytes, path: Path, *, fragments: bool = False) -> None:
         """Send an ISAKMP message. `fragments`: whether the peer announced that it puts them together."""
-        pieces = split(message, self._fragment_octets - path.overhead_octets) if fragments else (message,)
+        if not fragments:
+            self._datagrams.append(path.datagram(message))
+            return
+        pieces = split(message, self._fragment_octets - path.overhead_octets)
         self._datagrams.extend(path.datagram(piece) for piece in pieces)
 
     def keep_alive(self, path: Path) -> None:

@@ -66,6 +66,8 @@ Prf: TypeAlias = Callable[[bytes], bytes]
 class Message(Enum):
     """The four messages, by number."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     REQUEST = 1
     POLICY = 2
     PROOF = 3
@@ -74,6 +76,8 @@ class Message(Enum):
 
 class PullState(Enum):
     """Where an exchange is; the value completes the sentence "this GROUPKEY-PULL ..."."""
+
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
 
     START = "has not begun"
     AWAIT_REQUEST = "awaits message 1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.errors import Malformed
 from agent.gdoi.delete import Deletions, deletions_of
@@ -25,8 +25,9 @@ __all__ = ["RekeyContent", "content_of"]
 class RekeyContent:
     """What one message says.
 
-    `offered`: its SAK, None without one. `rekey`: the Rekey SA of it, the one that is held when it was given before;
-    None also when its keys are in updates of the key hierarchy that are not for this member. The rest as in GsaUpdate.
+    `offered`: its SAK, None without one. `rekey`: the Rekey SA of it, the one that is held when it was given before,
+    but with more of the key hierarchy where this message says more; None also when its keys are in updates of the
+    hierarchy that are not for this member. The rest as in GsaUpdate.
     """
 
     deletions: Deletions
@@ -60,7 +61,7 @@ def content_of(
         before = known.get(policy.rekey.spi)
         if rekey is not None and before is not None and (rekey.key, rekey.iv) != (before.key, before.iv):
             raise Malformed("another KEK under the SPI of one that is held: a new one has a new cookie pair")
-        rekey = before or rekey
+        rekey = _further(before, rekey, held) if before is not None and rekey is not None else before or rekey
     return RekeyContent(
         deletions=deletions,
         data=found.data,
@@ -70,3 +71,18 @@ def content_of(
         activation_delay_s=policy.activation_delay_s,
         deactivation_delay_s=policy.deactivation_delay_s,
     )
+
+
+def _further(before: RekeySA, given: RekeySA, held: RekeySA) -> RekeySA:
+    """The Rekey SA that is held already, with the path of the message where less of the path of `held` is left in it.
+
+    Parts of one rekey may each have an update for this member; the one that begins lowest says all that changed.
+    """
+    old = {(key.node, key.handle) for key in held.lkh}
+
+    def left(rekey: RekeySA) -> int:
+        return sum((key.node, key.handle) in old for key in rekey.lkh)
+
+    if not given.lkh or (before.lkh and left(given) >= left(before)):
+        return before
+    return replace(given, sequence=before.sequence, expires=before.expires)

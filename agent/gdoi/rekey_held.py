@@ -20,7 +20,7 @@ from agent.gsa.rekey import LkhKey
 from agent.gsa.sa import RekeySA
 from agent.secret import Secret
 
-__all__ = ["OLD_KEK_S", "HeldRekeySA", "WatchedGroup"]
+__all__ = ["OLD_KEK_S", "HeldRekeySA", "WatchedGroup", "copied"]
 
 OLD_KEK_S: Final = 300.0
 """Seconds for which a Rekey SA is kept after the next one came, unless it ends before: copies come within seconds."""
@@ -31,29 +31,31 @@ _MOST_RECENT: Final = 64
 """Digests of messages kept for each Rekey SA: only authentic ones, so that a flood pushes none out."""
 
 
-def _own(rekey: RekeySA) -> RekeySA:
-    """The same with keys of our own, which can be wiped."""
+def copied(rekey: RekeySA) -> RekeySA:
+    """The same with keys of its own, so that either can be wiped."""
 
-    def copied(key: LkhKey) -> LkhKey:
+    def again(key: LkhKey) -> LkhKey:
         return replace(key, key=Secret(key.key.reveal()))
 
-    return replace(rekey, key=Secret(rekey.key.reveal()), lkh=tuple(copied(key) for key in rekey.lkh))
+    return replace(rekey, key=Secret(rekey.key.reveal()), lkh=tuple(map(again, rekey.lkh)))
 
 
 class HeldRekeySA:
     """A Rekey SA with what is known of its messages.
 
-    `last`: the highest sequence number seen, of an authentic message or of a GROUPKEY-PULL. `until`: monotonic seconds
-    after which nothing is taken under it any more, None without end.
+    `gcks`: the key server that gave it, itself or by a rekey. `last`: the highest sequence number seen, of an authentic
+    message or of a GROUPKEY-PULL. `until`: monotonic seconds after which nothing is taken under it any more, None
+    without end.
     """
 
-    __slots__ = ("_recent", "group", "last", "sa", "until", "verifier")
+    __slots__ = ("_recent", "gcks", "group", "last", "sa", "until", "verifier")
 
-    def __init__(self, group: GroupId, rekey: RekeySA) -> None:
+    def __init__(self, group: GroupId, gcks: Identity, rekey: RekeySA) -> None:
         """Raises ValueError for a public key that is none of its signature's."""
         self.group: Final = group
+        self.gcks = gcks
         self.verifier: Final = RekeyVerifier(rekey.verify_key, rekey.signature)
-        self.sa = _own(rekey)
+        self.sa = copied(rekey)
         self.last = rekey.sequence
         self.until = rekey.expires
         self._recent: dict[bytes, None] = {}
@@ -75,7 +77,7 @@ class HeldRekeySA:
         One that was retired stays so: a GROUPKEY-PULL may be overtaken by the rekey that ends the KEK it gives.
         """
         before = self.sa
-        self.sa = _own(rekey)
+        self.sa = copied(rekey)
         self.last = max(self.last, rekey.sequence)
         if self.until == before.expires:
             self.until = rekey.expires
@@ -121,7 +123,7 @@ class WatchedGroup:
 
     def enter(self, rekey: RekeySA, now: float) -> None:
         """Hold a Rekey SA that takes the place of the present one. Raises ValueError for an unfit public key."""
-        fresh = HeldRekeySA(self.group, rekey)
+        fresh = HeldRekeySA(self.group, self.gcks, rekey)
         self._leave(rekey.spi)
         for other in self.held.values():
             other.retire(now)
@@ -137,6 +139,17 @@ class WatchedGroup:
             self._leave(spi)
         if self.present is None:
             self.clear()
+
+    def admit(self, gcks: Identity, entry: GpadEntry, address: IPAddress | None, given: bytes) -> None:
+        """That key server gives the group now; those that its entry does not stand for rekey it no more.
+
+        `given`: SPI of the Rekey SA that it gave, which is the present one if that was another's.
+        """
+        self.gcks, self.entry, self.address = gcks, entry, address
+        for spi in [spi for spi, held in self.held.items() if not entry.stands_for(held.gcks)]:
+            self._leave(spi)
+        if self.present is None and given in self.held:
+            self.present, self.held[given].until = given, self.held[given].sa.expires
 
     def expire(self, now: float) -> None:
         """Let go of those that have ended."""

@@ -22,7 +22,7 @@ from agent.gdoi.push_open import OpenedPush, cookies_of, open_push
 from agent.gdoi.rekey_acks import OwedAck, OwedAcks
 from agent.gdoi.rekey_content import RekeyContent, content_of
 from agent.gdoi.rekey_events import Excluded, RekeyDropped, Rekeyed, RekeyEvent, RekeyRefused, SequenceGap
-from agent.gdoi.rekey_held import HeldRekeySA, WatchedGroup
+from agent.gdoi.rekey_held import HeldRekeySA, WatchedGroup, copied
 from agent.gdoi.tolerances import Tolerances
 from agent.gsa.gpad import GpadEntry
 from agent.gsa.identity import GroupId
@@ -83,12 +83,14 @@ class RekeyMember:
         if group is None:
             group = WatchedGroup(group_sa.group, group_sa.gcks, entry, address)
             self._groups[group.group] = group
-        group.gcks, group.entry, group.address = group_sa.gcks, entry, address
         held = group.held.get(rekey.spi)
-        if held is not None and held.sa.key == rekey.key and held.sa.verify_key == rekey.verify_key:
+        same = held is not None and (held.sa.key, held.sa.verify_key) == (rekey.key, rekey.verify_key)
+        if held is not None and same:
+            held.gcks = group_sa.gcks
             held.renew(rekey)
             group.missed.pop(rekey.spi, None)
-        else:
+        group.admit(group_sa.gcks, entry, address, rekey.spi)
+        if not same:
             group.enter(rekey, now)
         self._reindex()
 
@@ -196,8 +198,9 @@ class RekeyMember:
             text = f"rekey {opened.sequence} is not understood: {error}; the group is to be registered anew"
             self._events.append(RekeyRefused(group.group, text))
             return
-        new = content.rekey if content.rekey is not None and content.rekey.spi not in group.held else None
-        refusals = group.entry.refusals(_proposed(group, content, new, now))
+        there = group.held.get(content.rekey.spi) if content.rekey is not None else None
+        new = content.rekey if there is None or content.rekey is not there.sa else None
+        refusals = group.entry.refusals(_proposed(group, content, new if there is None else None, now))
         if refusals:
             reasons = "; ".join(str(refusal) for refusal in refusals)
             text = f"rekey {opened.sequence} is refused: {reasons}"
@@ -205,9 +208,12 @@ class RekeyMember:
             return
         ack = self._ack(group, held, content, opened.sequence, peer, local)
         had_one = group.present is not None
+        brought = None if new is None else copied(new)  # parts of its path are those of one that may go now
         group.delete(_deleted(group, content))
-        if new is not None:
-            group.enter(new, now)
+        if brought is not None and there is not None:
+            there.renew(brought)
+        elif brought is not None:
+            group.enter(brought, now)
         elif content.offered is not None and content.rekey is None:
             group.missed.setdefault(content.offered.spi, now + EXCLUSION_S)
         self._reindex()
@@ -219,7 +225,7 @@ class RekeyMember:
             received=now,
             data=content.data,
             iec61850=content.iec61850,
-            rekey=new,
+            rekey=brought,
             deleted=content.deletions.data,
             deletes_all_data=content.deletions.all_data,
             deletes_rekey=had_one and group.present is None,

@@ -58,6 +58,13 @@ class Tolerances:
     ignore_private_attributes: bool = False
     rfc3547: bool = False
 
+    @classmethod
+    def of(
+        cls, *, id_length_octets: int, signature_key: str, ignore_private_attributes: bool, rfc3547: bool
+    ) -> Tolerances:
+        """As a configuration file says it. Raises ValueError for a form of keys, or a length, that there is not."""
+        return cls(id_length_octets, SignatureKeyForm(signature_key), ignore_private_attributes, rfc3547)
+
     def ignored(self, private: range) -> range:
         """The attribute classes that are passed over, of those a registry leaves to private use."""
         return private if self.ignore_private_attributes else range(0)

@@ -27,6 +27,8 @@ __all__ = [
 class Cipher(Enum):
     """A cipher of ESP; the value is its name in configuration files."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     NULL = "null"
     TRIPLE_DES_CBC = "3des-cbc"
     AES_CBC = "aes-cbc"
@@ -43,6 +45,8 @@ class Cipher(Enum):
 
 class Integrity(Enum):
     """An integrity algorithm of ESP or AH; the value is its name in configuration files."""
+
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
 
     HMAC_SHA1 = "hmac-sha1"
     AES_XCBC = "aes-xcbc"

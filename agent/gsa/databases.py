@@ -174,11 +174,10 @@ class Databases:
     @classmethod
     def of(cls, sad: Iterable[SadEntry], spd: Iterable[SpdEntry], unreadable: Iterable[SadKey | SpdKey] = ()) -> Self:
         """From entries in any order. Raises ValueError when two have one key."""
-        sad = tuple(sorted(sad, key=lambda entry: str(entry.key)))
-        spd = tuple(sorted(spd, key=lambda entry: str(entry.key)))
-        for keys in ([entry.key for entry in sad], [entry.key for entry in spd]):
-            if len(set(keys)) != len(keys):
-                raise ValueError("two entries have the same key")
+        sad = tuple(sorted(sad, key=_order_of_sa))
+        spd = tuple(sorted(spd, key=_order_of_policy))
+        if len(set(map(_order_of_sa, sad))) != len(sad) or len(set(map(_order_of_policy, spd))) != len(spd):
+            raise ValueError("two entries have the same key")
         return cls(sad, spd, tuple(sorted(unreadable, key=str)))
 
     def sad_by_key(self) -> Mapping[SadKey, SadEntry]:
@@ -188,3 +187,13 @@ class Databases:
     def spd_by_key(self) -> Mapping[SpdKey, SpdEntry]:
         """The SPD to look up in."""
         return {entry.key: entry for entry in self.spd}
+
+
+def _order_of_sa(entry: SadEntry) -> tuple[str, int, int, int]:
+    """The key of an SA as what compares fast."""
+    return entry.protocol.value, entry.spi, entry.destination.version, int(entry.destination)
+
+
+def _order_of_policy(entry: SpdEntry) -> tuple[str, tuple[int, ...]]:
+    """The key of a policy as what compares fast."""
+    return entry.direction.value, entry.flow.order

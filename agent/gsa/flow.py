@@ -6,7 +6,7 @@ and `destination` the packet's destination.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from netaddr import AddrFormatError, IPNetwork, spanning_cidr
@@ -21,6 +21,7 @@ ANY_SOURCE: Final = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 """The wildcard source by family."""
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
 """Protocols by the names that configuration files use; others go by number."""
+_WIDTHS: Final = {4: 32, 6: 128}
 _NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
 
 
@@ -40,6 +41,9 @@ class Flow:
     source_port: int = ANY_PORT
     destination_port: int = ANY_PORT
     icmp_type: int | None = None
+    order: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """What flows are sorted by and told apart: family, destination, source, protocol, ports, ICMP type."""
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.source.version != self.destination.version:
@@ -59,13 +63,20 @@ class Flow:
                 raise ValueError(f"protocol {self.protocol} has no ICMP types to select by")
             if not 0 <= self.icmp_type <= 255:
                 raise ValueError(f"ICMP type {self.icmp_type} is not in 0 to 255")
+        # Prefixes work out their first and last address each time they are compared or hashed, and plans of many SAs
+        # ask for that thousands of times.
+        source, destination = self.source, self.destination
+        prefixes = (destination.version, destination.value, destination.prefixlen, source.value, source.prefixlen)
+        icmp_type = -1 if self.icmp_type is None else self.icmp_type
+        order = (*prefixes, self.protocol, self.destination_port, self.source_port, icmp_type)
+        object.__setattr__(self, "order", order)
+        object.__setattr__(self, "_hash", hash(order))
+
+    def __eq__(self, other: object) -> bool:
+        return self.order == other.order if isinstance(other, Flow) else NotImplemented
 
     def __hash__(self) -> int:
-        # By what the prefixes hold: their own hash works out the first and the last address each time, and plans ask
-        # for this one thousands of times.
-        source, destination = self.source, self.destination
-        ends = (source.value, source.prefixlen, destination.value, destination.prefixlen)
-        return hash((ends, self.protocol, self.source_port, self.destination_port, self.icmp_type))
+        return self._hash
 
     @classmethod
     def parse(
@@ -96,10 +107,14 @@ class Flow:
 
     def covers(self, other: Flow) -> bool:
         """Whether every packet of `other` is one of this flow (RFC 5374 4.1.3.4, the GPAD's check)."""
+        family, to, to_bits, come_from, source_bits = self.order[:5]
+        other_family, other_to, other_to_bits, other_from, other_source_bits = other.order[:5]
         return (
-            self.family == other.family
-            and other.source in self.source
-            and other.destination in self.destination
+            family == other_family
+            and to_bits <= other_to_bits
+            and source_bits <= other_source_bits
+            and _meet(family, to, other_to, to_bits)
+            and _meet(family, come_from, other_from, source_bits)
             and self.protocol in (ANY_PROTOCOL, other.protocol)
             and self.source_port in (ANY_PORT, other.source_port)
             and self.destination_port in (ANY_PORT, other.destination_port)
@@ -133,15 +148,14 @@ class Flow:
         """Whether some packet is one of both flows."""
 
         def meet(mine: int, theirs: int) -> bool:
-            return 0 in (mine, theirs) or mine == theirs
+            return mine == theirs or not (mine and theirs)
 
-        def prefixes_meet(mine: IPNetwork, theirs: IPNetwork) -> bool:
-            return mine in theirs or theirs in mine
-
+        family, to, to_bits, come_from, source_bits = self.order[:5]
+        other_family, other_to, other_to_bits, other_from, other_source_bits = other.order[:5]
         return (
-            self.family == other.family
-            and prefixes_meet(self.source, other.source)
-            and prefixes_meet(self.destination, other.destination)
+            family == other_family
+            and _meet(family, to, other_to, min(to_bits, other_to_bits))
+            and _meet(family, come_from, other_from, min(source_bits, other_source_bits))
             and meet(self.protocol, other.protocol)
             and meet(self.source_port, other.source_port)
             and meet(self.destination_port, other.destination_port)
@@ -160,3 +174,8 @@ class Flow:
         if self.icmp_type is not None:
             text += f" type {self.icmp_type}"
         return text
+
+
+def _meet(family: int, one: int, other: int, bits: int) -> bool:
+    """Whether two addresses have their first bits in common."""
+    return (one ^ other) >> (_WIDTHS[family] - bits) == 0

@@ -150,7 +150,8 @@ class _Build:
         self.sad: dict[SadKey, SadEntry] = {}
         self.spd: dict[SpdKey, SpdEntry] = {}
         self.refusals: list[Refusal] = []
-        self._claims: dict[GroupId, list[Flow]] = {}
+        # By destination, which is one address: only flows to the same one can overlap.
+        self._claims: dict[IPNetwork, list[tuple[GroupId, Flow]]] = {}
         self._taken: dict[SadKey, tuple[GroupId, DataSA]] = {}
         # What each SA carries: several flows of one SA are one entry of the SAD, whose selector covers them all.
         self._selectors: dict[SadKey, Flow] = {}
@@ -172,7 +173,7 @@ class _Build:
                 continue
             reason = _unable(sa) or self._intrusion(policy, sa) or self._conflict(policy, sa)
             if reason is None:
-                self._claims.setdefault(policy.group, []).append(sa.flow)
+                self._claims.setdefault(sa.flow.destination, []).append((policy.group, sa.flow))
                 self._take(policy, sa)
                 serving.setdefault(sa.flow, []).append(sa)
             else:
@@ -183,10 +184,10 @@ class _Build:
 
     def bypass_control(self) -> None:
         """Let control traffic pass above everything that is in the SPD so far."""
+        control = {flow: tuple(control_within(flow)) for flow in {key.flow: None for key in self.spd}}
         for key in list(self.spd):
-            for flow in control_within(key.flow):
-                entry = SpdEntry(key.direction, flow, Action.BYPASS, _BYPASS)
-                self.spd[entry.key] = entry
+            for flow in control[key.flow]:
+                self._set(SpdEntry(key.direction, flow, Action.BYPASS, _BYPASS))
 
     def bypass_rekey(self, policy: GroupPolicy, every: Mapping[GroupId, GroupSA]) -> None:
         """Let a group's rekeys pass where something of its own is in their way.
@@ -246,11 +247,12 @@ class _Build:
                 continue
             selector = self._selectors[_key(sa)]
             entry = _sad_entry(policy, reqid, sa, selector, tunnel_source if sends else None)
-            if sends:
-                entry = replace(entry, first_sequence=first_sequence(policy.resume, sa, selector, self.now))
-            held = self.sad.get(entry.key)
+            if sends and (begins := first_sequence(policy.resume, sa, selector, self.now)) != entry.first_sequence:
+                entry = replace(entry, first_sequence=begins)
+            key = entry.key
+            held = self.sad.get(key)
             if held is None or held.source is None:
-                self.sad[entry.key] = entry
+                self.sad[key] = entry
             if sends and not switched:
                 sending.append((sa, tunnel_source))
             if receives and not switched:
@@ -293,15 +295,16 @@ class _Build:
         return None
 
     def _conflict(self, policy: GroupPolicy, sa: DataSA) -> str | None:
-        for group, flows in self._claims.items():
-            first = next((flow for flow in flows if flow.overlaps(sa.flow)), None) if group != policy.group else None
-            if first is not None:
-                return f"flow {sa.flow} overlaps {first} of group {group}, which comes first in the configuration"
-        group, held = self._taken.get(_key(sa), (policy.group, sa))
+        for group, flow in self._claims.get(sa.flow.destination, ()):
+            if group != policy.group and flow.overlaps(sa.flow):
+                return f"flow {sa.flow} overlaps {flow} of group {group}, which comes first in the configuration"
+        key = _key(sa)
+        group, held = self._taken.get(key, (policy.group, sa))
         if group != policy.group or not _same_sa(held, sa):
-            return f"another SA has the same SPI and destination: {_key(sa)}"
-        for twin in (replace(_key(sa), protocol=protocol) for protocol in SecurityProtocol):
-            if twin != _key(sa) and twin in self._taken:
+            return f"another SA has the same SPI and destination: {key}"
+        for protocol in SecurityProtocol:
+            twin = SadKey(key.destination, key.spi, protocol)
+            if protocol is not key.protocol and twin in self._taken:
                 return f"another SA has the same SPI and destination, which name one SA of a group: {twin}"
         return None
 
@@ -314,8 +317,9 @@ class _Build:
         """Why an SA of counter mode is not to send here: to each destination a data path counts its IVs anew."""
         if not sa.transform.counter_mode:
             return None
-        first = self._counting.setdefault((policy.group, sa.protocol, sa.spi), _key(sa))
-        if first == _key(sa):
+        key = _key(sa)
+        first = self._counting.setdefault((policy.group, sa.protocol, sa.spi), key)
+        if first == key:
             return None
         return f"{sa.transform} under one key to two destinations would repeat its IVs; this member sends to {first}"
 
@@ -340,7 +344,7 @@ def _key(sa: DataSA) -> SadKey:
 
 def _same_sa(one: DataSA, other: DataSA) -> bool:
     """Whether two are one SA with several flows, as one SPI in several SATs says."""
-    return replace(one, flow=other.flow, send_from=other.send_from) == other
+    return one is other or replace(one, flow=other.flow, send_from=other.send_from) == other
 
 
 def _tunnel_source(policy: GroupPolicy, sa: DataSA) -> IPAddress | None:

@@ -21,6 +21,8 @@ __all__ = ["GroupId", "GroupIdKind", "Identity", "IdentityKind"]
 class IdentityKind(Enum):
     """Identity types by the names configuration files use."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     IPV4 = "ipv4"
     IPV6 = "ipv6"
     FQDN = "fqdn"
@@ -99,6 +101,8 @@ class Identity:
 
 class GroupIdKind(Enum):
     """ID types of a group identifier (RFC 6407 5.1, RFC 8052 4) by the names configuration files use."""
+
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
 
     KEY_ID = "key-id"
     IPV4 = "ipv4"

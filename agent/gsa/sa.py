@@ -29,6 +29,8 @@ Spi = NewType("Spi", int)
 class SecurityProtocol(Enum):
     """The security protocol of a Data-Security SA."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     ESP = "esp"
     AH = "ah"
 

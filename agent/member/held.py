@@ -71,7 +71,7 @@ class Withdrawn:
         if any(deleted.spi != EVERY_SPI for deleted in update.deleted):
             rest_s = max(update.activation_delay_s or 0, update.deactivation_delay_s or 0)
             self._never_held.append((update, update.received + rest_s))
-        if before.rekey is not None and (update.rekey is not None or update.deletes_rekey):
+        if before.rekey is not None and (after.rekey is None or after.rekey.spi != before.rekey.spi):
             self._keks.add(before.rekey.spi)
 
     def taken_from(self, given: GroupSA, held: RekeySA | None) -> GroupSA:

@@ -23,7 +23,7 @@ and a failure of that changes nothing. An SA is replaced before it ends:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,7 @@ from agent.gsa.sa import DataSA, GroupSA, SecurityProtocol
 from agent.gsa.update import GsaUpdate
 from agent.member.failover import REACTIONS, Round
 from agent.member.held import Withdrawn, change_overs_s, ended, ends, merged, renewed, succeeded_by, wipe_iec61850
+from agent.member.key_server_change import held_back, staying, without_others
 from agent.member.needs import SPREAD_S, Need
 from agent.member.timing import Timing, between, usual_lead_s
 
@@ -65,7 +66,7 @@ class Failure:
 class Registration:
     """One group's way to its SAs.
 
-    `held`: the GSA in force, None before the first; `server`: the name of the key server that gave it.
+    `server`: the name of the key server that gave the latest GSA, None before the first.
     `asking`: the key server that is being asked; `tries`: how many were asked since the last success, this one too.
     `failures`: of the latest round, cleared by success.
     """
@@ -75,7 +76,10 @@ class Registration:
         self.group: Final = group
         self.servers: tuple[str, ...] = tuple(servers)
         self.timing = timing
-        self.held: GroupSA | None = None
+        self._given: GroupSA | None = None
+        self._held: GroupSA | None = None
+        self._stays: Mapping[SaName, float] = {}
+        self._others: frozenset[SaName] = frozenset()
         self.server: str | None = None
         self.asking: str | None = None
         self.tries = 0
@@ -95,6 +99,16 @@ class Registration:
         self._withdrawn = Withdrawn()
         self._keks_over = 0
         self._last_asked = self._began = -math.inf
+
+    @property
+    def held(self) -> GroupSA | None:
+        """The GSA in force, None before the first. What another key server gave may wait longer than it said."""
+        return self._held
+
+    @held.setter
+    def held(self, given: GroupSA | None) -> None:
+        self._given = given
+        self._held = None if given is None else held_back(given, self._stays)
 
     @property
     def deadline(self) -> float | None:
@@ -127,9 +141,10 @@ class Registration:
 
     def succeeded(self, group_sa: GroupSA, now: float) -> tuple[DataSA, ...]:
         """Take a GSA. The SAs returned have no further use: wipe their keys once the kernel is without them."""
-        before = self.held
+        before = self._given
         pushed = before.rekey if before is not None else None
         given = ended(self._withdrawn.taken_from(group_sa, pushed), self._worn, now)
+        elsewhere = self._leaves_others(given, now)
         self.held, dropped = merged(before, given, now, rekeyed_meanwhile=self._rekeyed > self._began)
         self._worn &= {name_of(sa) for sa in self.held.data}
         self.server, self.asking = self.asking, None
@@ -137,28 +152,47 @@ class Registration:
         self.failures, self.tries = (), 0
         self._round = Round(self.servers)
         self._change_over_s = max(change_overs_s(group_sa, now), default=self._change_over_s)
-        self._schedule(before, now, took_s=now - self._began)
+        self._schedule(None if elsewhere else before, now, took_s=now - self._began)
         return dropped
+
+    def _leaves_others(self, given: GroupSA, now: float) -> bool:
+        """Whether another key server than so far gave this, one that has other SAs; which of those held are not its."""
+        names = {name_of(sa) for sa in every_sa(given)}
+        self._others -= names
+        if self._held is None or self.asking == self.server:
+            return False
+        others = frozenset(name_of(sa) for sa in every_sa(self._held)) - names
+        known = self.asking in self.servers and self.server in self.servers
+        returns = known and self.servers.index(self.asking or "") < self.servers.index(self.server or "")
+        timing = self.timing if returns else None
+        stays = staying(self._held, given, now, lead_s=self._lead_s(), returns=timing)
+        self._stays = {name: max(until, self._stays.get(name, until)) for name, until in stays.items()}
+        self._others = others
+        if others:
+            self._lifetime_s, self._change_over_s = None, 0.0
+        return bool(others)
 
     def rekeyed(self, update: GsaUpdate, now: float, own: Collection[IPAddress] = ()) -> tuple[DataSA, ...]:
         """Take a rekey of what is held; nothing, where nothing is. Returns SAs as `succeeded` does.
 
         `own`: this host's addresses, as `rolled` wants them.
         """
-        before = self.held
+        before = self._given
         if before is None:
             wipe_iec61850(update.iec61850)
             return update.data
-        self.held = ended(rolled(before, update, now, own), self._worn, now)
-        self._worn &= {name_of(sa) for sa in self.held.data}
+        after = ended(rolled(before, update, now, own), self._worn, now)
+        self.held = after
+        self._worn &= {name_of(sa) for sa in after.data}
         self._rekeyed = now
         if self._round.under_way:
-            self._withdrawn.note(before, self.held, update)
-        self._change_over_s = max(change_overs_s(self.held, now), default=self._change_over_s)
+            self._withdrawn.note(before, after, update)
+        own_sas = without_others(after, self._others)
+        self._change_over_s = max(change_overs_s(own_sas, now), default=self._change_over_s)
         if self.asking is None:
             returning = self._due if self._returns_at(self._due) else None
             self._schedule(before, now, returning=returning)
-        return self._dropped(left_over(before, self.held, update))
+        return self._dropped(left_over(before, after, update))
 
     def need(self, need: Need, now: float) -> None:
         """Register soon, for that reason; a registration that is under way does not do, for it may be too old."""
@@ -170,7 +204,7 @@ class Registration:
 
     def prune(self, now: float) -> tuple[DataSA, ...]:
         """Let go of SAs that are over while others are in use. Returns SAs as `succeeded` does."""
-        before = self.held
+        before = self._given
         if before is None:
             return ()
         after = pruned(before, now)
@@ -209,9 +243,9 @@ class Registration:
     def wear_out(self, protocol: SecurityProtocol, spi: int, destination: IPAddress, now: float) -> None:
         """The data path ended an SA, e.g. at its limit on octets: it is not installed again, also if given again."""
         name = (protocol, spi, destination)
-        if self.held is not None and name in {name_of(sa) for sa in self.held.data}:
+        if self._given is not None and name in {name_of(sa) for sa in self._given.data}:
             self._worn.add(name)
-            self.held = ended(self.held, self._worn, now)
+            self.held = ended(self._given, self._worn, now)
             self.near_end(protocol, spi, destination, now)
 
     def near_end(self, protocol: SecurityProtocol, spi: int, destination: IPAddress, now: float) -> None:
@@ -224,6 +258,7 @@ class Registration:
         dropped = () if self.held is None else self.held.data
         wipe_iec61850(() if self.held is None else self.held.iec61850)
         self._needs.clear()
+        self._stays, self._others = {}, frozenset()
         self.held, self.server, self._lifetime_s, self._change_over_s = None, None, None, 0.0
         self._due = now
         self._renewal = math.inf
@@ -261,15 +296,13 @@ class Registration:
 
     def expires(self) -> float | None:
         """When the first flow has no SA any more, in monotonic seconds; None for never, or without SAs."""
-        if self.held is None:
-            return None
-        return min((end for end in ends(self.held).values() if not math.isinf(end)), default=None)
+        return None if self.held is None else _first_end(self.held)
 
     def _schedule(
         self, before: GroupSA | None, now: float, *, took_s: float = 0.0, returning: float | None = None
     ) -> None:
         """When to ask next. `took_s`: how long the registration took; `returning`: a return that is due already."""
-        expires = self.expires()
+        expires = None if self._given is None else _first_end(without_others(self._given, self._others))
         left_s = math.inf if expires is None else expires - now
         if left_s <= 0:
             self._rounds += 1
@@ -340,3 +373,8 @@ class Registration:
         if self._lifetime_s is None:
             return math.inf
         return max(usual_lead_s(self._lifetime_s), 2.0 * self._change_over_s)
+
+
+def _first_end(group_sa: GroupSA) -> float | None:
+    """When the first of the traffic has no SA any more; None for never."""
+    return min((end for end in ends(group_sa).values() if not math.isinf(end)), default=None)

@@ -33,6 +33,8 @@ log = get_logger(__name__)
 
 _LINGER_S: Final = 60.0
 """How long rekeys are listened for where the Rekey SA before had them: copies may still be on their way there."""
+_MOST_PENDING: Final = 256
+"""Rekeys that wait to be carried out; the oldest gives way where the data path refuses them for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,7 @@ class Rekeys:
         state.rekeys += 1
         self._hear(group, state, event)
         self._pending.append(_Pending(group, update.sequence, update.received, after, event.acknowledged))
+        del self._pending[:-_MOST_PENDING]
         source = self._sources.get(group)
         if after.rekey is not None and source is not None:
             self._listen(after, source)

@@ -25,7 +25,7 @@ from agent.gdoi.isakmp.phase1_state import SendCertificates
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.retransmit import RetryPolicy
 from agent.gdoi.settings import Keeping, MemberSettings
-from agent.gdoi.tolerances import SignatureKeyForm, Tolerances
+from agent.gdoi.tolerances import Tolerances
 from agent.gsa.gpad import GpadEntry, PeerMethod
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import Identity
@@ -56,13 +56,7 @@ class ServerSetup:
     @property
     def tolerances(self) -> Tolerances:
         """Where this key server differs from the RFC."""
-        tolerances = self.table.tolerances
-        return Tolerances(
-            tolerances.id_length_octets,
-            SignatureKeyForm(tolerances.signature_key),
-            tolerances.ignore_private_attributes,
-            tolerances.rfc3547,
-        )
+        return Tolerances.of(**self.table.tolerances.model_dump())
 
     def settings(self, local: Endpoint, local_natt: Endpoint | None, keepalive_s: float) -> MemberSettings:
         """What a MemberEngine is set up with, sending from `local`, and behind a NAT from `local_natt`."""

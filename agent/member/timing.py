@@ -41,6 +41,11 @@ class Timing:
         """The wait before the same key server is asked once more."""
         return between(_AGAIN_SPREAD, chance)
 
+    @property
+    def return_most_s(self) -> float | None:
+        """The longest of these waits; None where only a renewal tries the preferred key server."""
+        return self.return_wait_s(1.0)
+
     def return_wait_s(self, chance: float) -> float | None:
         """The wait before the preferred key server is tried, None where only a renewal tries it."""
         return None if self.return_s is None else self.return_s * between(_RETURN_SPREAD, chance)

@@ -7,9 +7,11 @@ the same rows. Network byte order; what has a variable length follows the layout
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agent.errors import Malformed
 from agent.wire.reader import Reader
 
 __all__ = ["U8", "U16", "U32", "Kind", "Layout", "Row", "octets"]
@@ -51,52 +53,73 @@ class Row:
     notify: int | None = None
 
 
+_CODE: Final = """
+def read(reader):
+    found = {fields}= reader.unpack(STRUCT, NAME)
+    if {wrong}:
+        raise refusal(reader, found)
+    return ({values})
+
+def build(*values):
+    try:
+        {values}= values
+        return PACK({packed})
+    except (UNPACKABLE, ValueError) as cause:
+        raise misfit(values, cause) from cause
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table of fixed fields under its name.
+    """A table of fixed fields under its name; `size`: the octets that they take.
 
-    `values` are the fields that are no constants, in the order of the rows.
+    `read(reader)` gives the values, checked against the constants, and raises Malformed. `build(*values)` gives the
+    octets, and raises ValueError for values that do not fit: ours, never a peer's. The values are the fields that are
+    no constants, in the order of the rows. Both are made of the table, one straight line of code each: a registration
+    calls them a hundred times.
     """
 
     name: str
     rows: tuple[Row, ...]
     size: int = field(init=False, compare=False)
-    _struct: struct.Struct = field(init=False, repr=False, compare=False)
-    _values: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    _constants: tuple[tuple[int, Row], ...] = field(init=False, repr=False, compare=False)
+    read: Callable[[Reader], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+    build: Callable[..., bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compile the rows: `size` is the octets that the fields take."""
+        """Compile the rows."""
         compiled = struct.Struct("!" + "".join(row.kind.code for row in self.rows))
-        object.__setattr__(self, "_struct", compiled)
-        object.__setattr__(self, "size", compiled.size)
+        names: dict[str, Any] = {
+            "STRUCT": compiled,
+            "NAME": self.name,
+            "PACK": compiled.pack,
+            "UNPACKABLE": struct.error,
+            "refusal": self._refusal,
+            "misfit": self._misfit,
+        }
         places = range(len(self.rows))
-        object.__setattr__(self, "_values", tuple(at for at in places if self.rows[at].constant is None))
-        constants = tuple((at, self.rows[at]) for at in places if self.rows[at].constant is not None)
-        object.__setattr__(self, "_constants", constants)
+        constants = {at: self.rows[at].constant for at in places if self.rows[at].constant is not None}
+        code = _CODE.format(
+            fields="".join(f"v{at}, " for at in places),
+            values="".join(f"v{at}, " for at in places if at not in constants),
+            packed=", ".join(str(constants.get(at, f"v{at}")) for at in places),
+            wrong=" or ".join(f"v{at} != {value}" for at, value in constants.items()) or "False",
+        )
+        exec(compile(code, f"<layout {self.name}>", "exec"), names)  # noqa: S102  # made of the table alone
+        object.__setattr__(self, "size", compiled.size)
+        object.__setattr__(self, "read", names["read"])
+        object.__setattr__(self, "build", names["build"])
 
-    def read(self, reader: Reader) -> tuple[Any, ...]:
-        """The values, read and checked against the constants. Raises Malformed."""
-        found = self._struct.unpack(reader.take(self.size, self.name))
-        if not self._constants:
-            return found
-        for at, row in self._constants:
-            if found[at] != row.constant:
-                start = reader.offset - self.size
-                raise reader.malformed(
-                    f"{self.name} at octet {start}: {row.name} is {found[at]}, not {row.constant}", notify=row.notify
-                )
-        return tuple([found[at] for at in self._values])
+    def _refusal(self, reader: Reader, found: tuple[Any, ...]) -> Malformed:
+        at, row = next(
+            (at, row) for at, row in enumerate(self.rows) if row.constant is not None and found[at] != row.constant
+        )
+        return reader.malformed(
+            f"{self.name} at octet {reader.offset - self.size}: {row.name} is {found[at]}, not {row.constant}",
+            notify=row.notify,
+        )
 
-    def build(self, *values: int | bytes) -> bytes:
-        """The octets of the fields. Raises ValueError for values that do not fit: ours, never a peer's."""
-        fields = list(values)
-        for at, row in self._constants:
-            fields.insert(at, row.constant or 0)
-        try:
-            return self._struct.pack(*fields)
-        except struct.error as error:
-            raise ValueError(f"{self.name} does not take {len(values)} values like these: {error}") from error
+    def _misfit(self, values: tuple[Any, ...], cause: Exception) -> ValueError:
+        return ValueError(f"{self.name} does not take {len(values)} values like these: {cause}")
 
     def box(self) -> str:
         """The table as text: offset, length, field, note; for documentation."""

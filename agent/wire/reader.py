@@ -6,6 +6,9 @@ from the start of the outermost buffer.
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 from agent.errors import Malformed
 
 __all__ = ["Bounded", "Reader", "reading"]
@@ -44,9 +47,19 @@ class Reader:
         self._position = end
         return self._octets[start:end]
 
+    def unpack(self, fields: struct.Struct, what: str) -> tuple[Any, ...]:
+        """The next fields, as the struct has them. Raises Malformed when fewer octets are left."""
+        start = self._position
+        end = start + fields.size
+        if end > self._end:
+            raise self.malformed(f"{what} wants {fields.size} octets, {self.remaining} are left")
+        self._position = end
+        return fields.unpack_from(self._octets, start)
+
     def rest(self) -> bytes:
         """All octets left inside the current bound."""
-        return self.take(self.remaining)
+        start, self._position = self._position, self._end
+        return self._octets[start : self._end]
 
     def ahead(self) -> bytes:
         """All octets left inside the current bound, which stay there to be read."""

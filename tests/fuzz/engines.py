@@ -15,6 +15,7 @@ from unittest import mock
 
 from agent.clock import Entropy
 from agent.crypto import dh
+from agent.crypto.ciphers import CbcKey
 from agent.crypto.dh_groups import DhGroup
 from agent.gdoi.isakmp.channel import Channel, encrypt_message
 from agent.gdoi.isakmp.constants import HeaderFlags, PayloadType
@@ -106,7 +107,13 @@ def copied(one: Pair, *shared: object) -> Pair:
     one.member_events.clear()
     one.key_server_events.clear()
     known: dict[int, object] = {id(each): each for each in shared}
-    with mock.patch.object(Secret, "__deepcopy__", lambda self, _: Secret(self.reveal()), create=True):
+    with (
+        mock.patch.object(Secret, "__deepcopy__", lambda self, _: Secret(self.reveal()), create=True),
+        # What a cipher expanded from its key cannot be copied, but is made again.
+        mock.patch.object(
+            CbcKey, "__deepcopy__", lambda self, memo: CbcKey(self.cipher, copy.deepcopy(self.key, memo)), create=True
+        ),
+    ):
         return copy.deepcopy(one, known)
 
 
@@ -125,7 +132,7 @@ def protected(channel: Channel, exchange: int, message_id: int, carried: bytes, 
         message_id,
         HEADER.size,
     )
-    return encrypt_message(header, plain, keys.cipher, keys.key, channel._iv(message_id))
+    return encrypt_message(header, plain, channel._cipher, channel._iv(message_id))
 
 
 def require_quiet(events: Iterable[object]) -> None:

@@ -143,7 +143,7 @@ headers = st.builds(
     st.binary(min_size=8, max_size=8),
     u8,
     u8,
-    st.sampled_from([HeaderFlags(bits) for bits in range(8)]),
+    st.integers(0, sum(HeaderFlags)),
     u32,
     st.just(HEADER.size),
 )

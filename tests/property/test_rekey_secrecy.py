@@ -95,7 +95,7 @@ class World:
 
 @settings(max_examples=40, deadline=None)
 @given(ACTIONS, st.sampled_from([2, 3, 8]), st.booleans())
-@pytest.mark.requirement("GDOI-7.4.1-01", "GDOI-7.4.2-01", "LKH-5.4.1-01", "LKH-5.4.1-02", "GDOI-4.3-01")
+@pytest.mark.requirement("GDOI-7.4.1-01", "GDOI-7.4.2-01", "LKH-5.4.1-01", "LKH-5.4.1-02", "GDOI-4.3-01", "GKM-2-01")
 def test_secrecy_forward_and_backward(actions: list[tuple[str, str]], degree: int, backward: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Host(Path(folder)), HierarchyPolicy(degree, backward))

@@ -17,8 +17,9 @@ README = (TREE / "README.md").read_text(encoding="utf-8")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The README's files as a reader would write them."""
-    gckd, gmd = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    gckd, gmd, rekeys = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "gckd.toml").write_text(gckd)
+    (tmp_path / "rekeys.toml").write_text(gckd + rekeys)
     (tmp_path / "receiver.toml").write_text(gmd)
     sender = gmd.replace("receiver1", "sender").replace('role = "receiver"', 'role = "sender"')
     (tmp_path / "sender.toml").write_text(sender)
@@ -39,6 +40,14 @@ def test_the_first_group_fits_on_both_sides(folder: Path) -> None:
         assert [group.id for group in gmd.groups] == [group.id for group in gckd.groups]
         offered = [tek.flow for group in gckd.groups for tek in group.teks]
         assert [flow for group in gmd.groups for flow in group.traffic] == offered
+
+
+def test_the_rekey_sa_fits_into_the_first_group(folder: Path) -> None:
+    setup = read_gckd(folder / "rekeys.toml")
+    (group,) = setup.groups.values()
+    assert group.kek is not None
+    assert group.kek.hierarchy is not None
+    assert setup.warnings == ()
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

@@ -88,14 +88,17 @@ class Context:
     parsers: Mapping[int, Callable[[Reader], Payload]]
     kept: frozenset[int] = PRIVATE_PAYLOADS
 
-    def parse(self, type_: int, body: Reader) -> Payload:
-        """The payload in `body`, consumed. Raises Malformed."""
+    def parse(self, type_: int, body: bytes, offset: int) -> Payload:
+        """The payload in `body`, all of it. `offset`: of the body, for messages only. Raises Malformed."""
         parser = self.parsers.get(type_)
         if parser is not None:
-            return parser(body)
+            reader = Reader(body, offset)
+            payload = parser(reader)
+            reader.end(_NAMES[type_])
+            return payload
         if type_ in self.kept:
-            return Unknown(type_, body.rest())
-        raise body.malformed(
+            return Unknown(type_, body)
+        raise Reader(body, offset).malformed(
             f"payload {name_of(PayloadType, type_)} does not belong to {self.name}",
             notify=NotifyType.INVALID_PAYLOAD_TYPE,
         )
@@ -151,7 +154,7 @@ class Chain:
     @property
     def types(self) -> tuple[int, ...]:
         """The payload types in order."""
-        return tuple(parsed.type for parsed in self.payloads)
+        return tuple([parsed.type for parsed in self.payloads])
 
     def after(self, index: int) -> bytes:
         """The raw octets behind payload `index` up to the end of the chain: what a Phase 2 HASH covers."""
@@ -159,7 +162,7 @@ class Chain:
 
     def all(self, kind: type[T]) -> tuple[T, ...]:
         """The payloads of a class, in order."""
-        return tuple(parsed.payload for parsed in self.payloads if isinstance(parsed.payload, kind))
+        return tuple([parsed.payload for parsed in self.payloads if isinstance(parsed.payload, kind)])
 
     def one(self, kind: type[T]) -> T:
         """The only payload of a class. Raises Malformed when there is none or more than one."""
@@ -177,13 +180,14 @@ def type_of(payload: Payload) -> int:
 _HEADER_OCTETS: Final = GENERIC_HEADER.size
 _NAMES: Final = tuple(f"payload {name_of(PayloadType, type_)}" for type_ in range(256))
 """What errors call a payload, by its type."""
+_TOO_SHORT: Final = "payload length {} is shorter than its header"
 
 
 def framed(reader: Reader, name: str) -> tuple[int, Reader]:
     """Next Payload and the body of the payload that begins here; `name`: what errors call it. Raises Malformed."""
     following, length = GENERIC_HEADER.read(reader)
     if length < _HEADER_OCTETS:
-        raise reader.malformed(f"payload length {length} is shorter than its header")
+        raise reader.malformed(_TOO_SHORT.format(length))
     return following, reader.inner(length - _HEADER_OCTETS, name)
 
 
@@ -205,29 +209,29 @@ def parse_chain(first_type: int, data: bytes, context: Context, *, block_octets:
     type_ = first_type
     if not type_:
         raise reader.malformed("no payload", notify=NotifyType.INVALID_PAYLOAD_TYPE)
+    offset = 0
     while type_:
         if len(found) == MAX_PAYLOADS:
             raise reader.malformed(f"more than {MAX_PAYLOADS} payloads")
-        offset = reader.offset
-        following, body = framed(reader, _NAMES[type_])
-        payload = context.parse(type_, body)
-        body.end(_NAMES[type_])
-        raw = data[offset : reader.offset]
-        found.append(ParsedPayload(type_, raw[_HEADER_OCTETS:], payload, raw, offset))
-        type_ = following
-    end = reader.offset
-    if reader.remaining > block_octets:
-        raise reader.malformed(f"{reader.remaining} octets follow the last payload")
-    return Chain(tuple(found), data[:end], reader.rest())
+        following, length = GENERIC_HEADER.read(reader)
+        if length < _HEADER_OCTETS:
+            raise reader.malformed(_TOO_SHORT.format(length))
+        body = reader.take(length - _HEADER_OCTETS, _NAMES[type_])
+        payload = context.parse(type_, body, offset + _HEADER_OCTETS)
+        end = offset + length
+        found.append(ParsedPayload(type_, body, payload, data[offset:end], offset))
+        type_, offset = following, end
+    padding = reader.rest()
+    if len(padding) > block_octets:
+        raise Reader(b"", offset).malformed(f"{len(padding)} octets follow the last payload")
+    return Chain(tuple(found), data[:offset], padding)
 
 
 def interpret(frames: Chain, context: Context) -> Chain:
     """The same chain with its payloads parsed as `context` says. Raises Malformed."""
     found = []
     for frame in frames.payloads:
-        body = Reader(frame.body, frame.offset + _HEADER_OCTETS)
-        payload = context.parse(frame.type, body)
-        body.end(_NAMES[frame.type])
+        payload = context.parse(frame.type, frame.body, frame.offset + _HEADER_OCTETS)
         found.append(ParsedPayload(frame.type, frame.body, payload, frame.raw, frame.offset))
     return Chain(tuple(found), frames.octets, b"")
 

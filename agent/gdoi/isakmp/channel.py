@@ -7,10 +7,10 @@ ciphertext block of Phase 1, each later one is the last ciphertext block of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from agent.crypto.ciphers import CBC_CIPHERS, CbcCipher, decrypt_cbc, encrypt_cbc, pad_zero
+from agent.crypto.ciphers import CbcCipher, CbcKey, pad_zero
 from agent.crypto.ikev1 import phase2_iv
 from agent.crypto.prf import HashAlgorithm, equal, prf
 from agent.errors import Malformed, NotAuthenticated
@@ -23,22 +23,21 @@ from agent.secret import Secret
 __all__ = ["Channel", "ChannelKeys", "decrypt_message", "encrypt_message"]
 
 
-def encrypt_message(header: Header, chain: bytes, cipher: CbcCipher, key: Secret, iv: bytes) -> bytes:
+def encrypt_message(header: Header, chain: bytes, key: CbcKey, iv: bytes) -> bytes:
     """The datagram of a protected message; its Length counts the padding (RFC 2409 appendix B).
 
     `header`: with the Encryption flag set; its length is set here. The last block of the result is the next IV.
     """
-    body = encrypt_cbc(cipher, key, iv, pad_zero(chain, CBC_CIPHERS[cipher].block_octets))
-    return replace(header, length=HEADER.size + len(body)).build() + body
+    body = key.encrypt(iv, pad_zero(chain, key.block_octets))
+    return header.build(HEADER.size + len(body)) + body
 
 
-def decrypt_message(datagram: bytes, cipher: CbcCipher, key: Secret, iv: bytes) -> bytes:
+def decrypt_message(datagram: bytes, key: CbcKey, iv: bytes) -> bytes:
     """What follows the header, in clear and with its padding. Raises Malformed when it is not whole blocks."""
     body = datagram[HEADER.size :]
-    block = CBC_CIPHERS[cipher].block_octets
-    if not body or len(body) % block:
-        raise Malformed(f"{len(body)} encrypted octets are not whole blocks of {block}")
-    return decrypt_cbc(cipher, key, iv, body)
+    if not body or len(body) % key.block_octets:
+        raise Malformed(f"{len(body)} encrypted octets are not whole blocks of {key.block_octets}")
+    return key.decrypt(iv, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +56,17 @@ class Channel:
     """Seals and opens the messages of one Phase 1 SA.
 
     `open` changes nothing: `accept` advances the IV, once the message proved good and new (RFC 2409 10).
-    `octets`: what it has protected so far, both ways.
+    `cipher`: the cipher under the key of `keys`, where it is in use already. `octets`: what it has protected so far,
+    both ways.
     """
 
-    __slots__ = ("_ivs", "_keys", "block_octets", "octets")
+    __slots__ = ("_cipher", "_ivs", "_keys", "block_octets", "octets")
 
-    def __init__(self, keys: ChannelKeys) -> None:
+    def __init__(self, keys: ChannelKeys, cipher: CbcKey | None = None) -> None:
         self._keys: Final = keys
+        self._cipher: Final = cipher or CbcKey(keys.cipher, keys.key)
         self._ivs: dict[int, bytes] = {}
-        self.block_octets: Final = CBC_CIPHERS[keys.cipher].block_octets
+        self.block_octets: Final = self._cipher.block_octets
         self.octets = 0
 
     @property
@@ -81,14 +82,14 @@ class Channel:
         """The datagram of a message of ours; advances the IV of its Message ID."""
         keys = self._keys
         header = Header.of(keys.cookies, first_type, exchange, HeaderFlags.ENCRYPTION, message_id, HEADER.size)
-        datagram = encrypt_message(header, chain, keys.cipher, keys.key, self._iv(message_id))
+        datagram = encrypt_message(header, chain, self._cipher, self._iv(message_id))
         self._ivs[message_id] = datagram[-self.block_octets :]
         self.octets += len(datagram)
         return datagram
 
     def open(self, header: Header, datagram: bytes) -> bytes:
         """The plaintext chain of a peer's message, padding included. Raises Malformed."""
-        return decrypt_message(datagram, self._keys.cipher, self._keys.key, self._iv(header.message_id))
+        return decrypt_message(datagram, self._cipher, self._iv(header.message_id))
 
     def accept(self, header: Header, datagram: bytes) -> None:
         """Advance the IV over a message that proved good and new."""
@@ -124,7 +125,7 @@ class Channel:
 
     def wipe(self) -> None:
         """Overwrite the keys; the channel is of no use afterwards."""
-        self._keys.key.wipe()
+        self._cipher.wipe()
         self._keys.skeyid_a.wipe()
         self._ivs.clear()
 

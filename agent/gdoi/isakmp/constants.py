@@ -6,7 +6,7 @@ Registries: IANA isakmp-registry and ipsec-registry. A value that a registry doe
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final
 
 __all__ = [
@@ -81,8 +81,8 @@ class ExchangeType(IntEnum):
     GROUPKEY_PUSH_ACK = 35
 
 
-class HeaderFlags(IntFlag):
-    """Flags of the ISAKMP header (RFC 2408 3.1)."""
+class HeaderFlags(IntEnum):
+    """Flags of the ISAKMP header (RFC 2408 3.1), each a bit; together they are a number."""
 
     NONE = 0
     ENCRYPTION = 0x01
@@ -254,7 +254,7 @@ class LifeType(IntEnum):
     KILOBYTES = 2
 
 
-def name_of(registry: type[IntEnum] | type[IntFlag], value: int) -> str:
+def name_of(registry: type[IntEnum], value: int) -> str:
     """The registry's name of `value`, or `unknown(77)`."""
     try:
         name = registry(value).name

@@ -30,7 +30,6 @@ NO_COOKIE: Final = bytes(COOKIE_OCTETS)
 """The responder cookie of the first message of Phase 1."""
 
 _DEFINED_FLAGS: Final = sum(HeaderFlags)
-_FLAGS: Final = tuple(HeaderFlags(value) for value in range(_DEFINED_FLAGS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,20 @@ class Header:
     """An ISAKMP header of version 1.0 (RFC 2408 3.1).
 
     `initiator_cookie`, `responder_cookie`: 8 octets each. `next_payload`, `exchange`: registry numbers.
-    `message_id`: 32-bit, 0 in Phase 1. `length`: octets of the whole message, padding included.
+    `flags`: HeaderFlags, as one number. `message_id`: 32-bit, 0 in Phase 1. `length`: octets of the whole message,
+    padding included.
     """
 
     initiator_cookie: bytes
     responder_cookie: bytes
     next_payload: int
     exchange: int
-    flags: HeaderFlags
+    flags: int
     message_id: int
     length: int
 
     @classmethod
-    def of(
-        cls, cookies: bytes, next_payload: int, exchange: int, flags: HeaderFlags, message_id: int, length: int
-    ) -> Self:
+    def of(cls, cookies: bytes, next_payload: int, exchange: int, flags: int, message_id: int, length: int) -> Self:
         """The header of a message of ours; `cookies`: both, the initiator's first."""
         initiator, responder = cookies[:COOKIE_OCTETS], cookies[COOKIE_OCTETS:]
         return cls(initiator, responder, next_payload, exchange, flags, message_id, length)
@@ -80,17 +78,17 @@ class Header:
             )
         if not any(initiator):
             raise Malformed("initiator cookie is zero", notify=NotifyType.INVALID_COOKIE)
-        return cls(initiator, responder, next_payload, exchange, _FLAGS[flags], message_id, length)
+        return cls(initiator, responder, next_payload, exchange, flags, message_id, length)
 
-    def build(self) -> bytes:
-        """The 28 octets."""
+    def build(self, length: int | None = None) -> bytes:
+        """The 28 octets; `length`: in place of what the header says."""
         return HEADER.build(
             self.initiator_cookie,
             self.responder_cookie,
             self.next_payload,
             ISAKMP_VERSION,
             self.exchange,
-            int(self.flags),
+            self.flags,
             self.message_id,
-            self.length,
+            self.length if length is None else length,
         )

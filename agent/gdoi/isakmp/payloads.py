@@ -102,8 +102,7 @@ class _Opaque:
     @classmethod
     def parse(cls, body: Reader | bytes) -> Self:
         """From the body."""
-        with reading(body, cls.__name__) as reader:
-            return cls(reader.rest())
+        return cls(body.rest() if isinstance(body, Reader) else body)
 
     def build(self) -> bytes:
         """The body."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from agent.clock import Entropy
-from agent.crypto.ciphers import CBC_CIPHERS
+from agent.crypto.ciphers import CBC_CIPHERS, CbcKey
 from agent.crypto.dh import SparePairs
 from agent.crypto.ikev1 import (
     cipher_key,
@@ -225,7 +225,8 @@ class PhaseOneExchange(ABC):
         else:
             skeyid = skeyid_of_signatures(algorithm, have.ni, have.nr, shared)
         have.skeyids = derive_skeyids(algorithm, skeyid, shared, self.cookies)
-        have.key = cipher_key(algorithm, have.skeyids.skeyid_e, choice.suite.key_bits // 8)
+        octets = cipher_key(algorithm, have.skeyids.skeyid_e, choice.suite.key_bits // 8)
+        have.key = CbcKey(choice.suite.cipher, octets)
         have.iv = first_iv(algorithm, have.gxi, have.gxr, facts.block_octets)
         shared.wipe()
 
@@ -307,14 +308,14 @@ class PhaseOneExchange(ABC):
     def _establish(self, identity: Identity) -> None:
         have = self._have
         choice, skeyids, key = present(have.choice), present(have.skeyids), present(have.key)
-        keys = ChannelKeys(self.cookies, choice.suite.cipher, choice.suite.hash, key, skeyids.skeyid_a, have.iv)
+        keys = ChannelKeys(self.cookies, choice.suite.cipher, choice.suite.hash, key.key, skeyids.skeyid_a, have.iv)
         lifetime = self._policy.lifetime.least(choice)
         self.established = PhaseOneSA(
             identity,
             choice.method,
             choice.suite,
             lifetime.seconds,
-            Channel(keys),
+            Channel(keys, key),
             lifetime_kb=lifetime.kilobytes,
             certificate=have.certificate,
             capabilities=have.capabilities,
@@ -332,7 +333,7 @@ class PhaseOneExchange(ABC):
         if encrypted:
             header = self._header(first_type, HeaderFlags.ENCRYPTION, HEADER.size)
             have = self._have
-            datagram = encrypt_message(header, octets, present(have.choice).suite.cipher, present(have.key), have.iv)
+            datagram = encrypt_message(header, octets, present(have.key), have.iv)
             have.iv = self._last_block(datagram)
             return datagram
         return self._header(first_type, HeaderFlags.NONE, HEADER.size + len(octets)).build() + octets
@@ -345,15 +346,14 @@ class PhaseOneExchange(ABC):
         return Header.of(self.cookies, first_type, self.EXCHANGE, flags, 0, length)
 
     def _last_block(self, datagram: bytes) -> bytes:
-        return datagram[-CBC_CIPHERS[present(self._have.choice).suite.cipher].block_octets :]
+        return datagram[-present(self._have.key).block_octets :]
 
     def _decrypted(self, header: Header, datagram: bytes) -> Chain:
         have = self._have
         if have.key is None or have.choice is None:
             raise Unexpected(f"an encrypted message when {self.stage.value}")
-        suite = have.choice.suite
-        block = CBC_CIPHERS[suite.cipher].block_octets
-        plaintext = decrypt_message(datagram, suite.cipher, have.key, have.iv)
+        block = have.key.block_octets
+        plaintext = decrypt_message(datagram, have.key, have.iv)
         try:
             return parse_chain(header.next_payload, plaintext, PHASE_1, block_octets=block)
         except Malformed as error:

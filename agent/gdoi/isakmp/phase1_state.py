@@ -7,6 +7,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import Final
 
+from agent.crypto.ciphers import CbcKey
 from agent.crypto.dh import DhGroup, KeyPair
 from agent.crypto.ikev1 import Skeyids
 from agent.gdoi.isakmp.channel import Channel
@@ -16,13 +17,14 @@ from agent.gdoi.isakmp.policy import Lifetime, Method, Offer, Suite
 from agent.gdoi.isakmp.proposal import Transform
 from agent.gdoi.isakmp.vendor import Capability
 from agent.gsa.identity import Identity
-from agent.secret import Secret
 
 __all__ = ["Message", "Negotiated", "PhaseOnePolicy", "PhaseOneSA", "SendCertificates", "Stage"]
 
 
 class Stage(Enum):
     """How far an exchange is: what was sent or reached last."""
+
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
 
     START = "start"
     SA_SENT = "SA sent"
@@ -36,6 +38,8 @@ class Message(Enum):
 
     SA, KE and AUTH are the pairs of Main Mode; OFFER, ANSWER and PROOF messages 1, 2 and 3 of Aggressive Mode.
     """
+
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
 
     SA = "SA"
     KE = "KE"
@@ -130,7 +134,7 @@ class Negotiated:
     certificate: bytes | None = None
     peer_key: PeerKey | None = None
     skeyids: Skeyids | None = None
-    key: Secret | None = None
+    key: CbcKey | None = None
     iv: bytes = b""
     initial_contact: bool = False
     capabilities: frozenset[Capability] = frozenset()

@@ -53,6 +53,8 @@ __all__ = [
 class Method(Enum):
     """A Phase 1 authentication method; the value is its name in events and configuration."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     PRE_SHARED_KEY = "psk"
     RSA = "rsa"
     ECDSA_256 = "ecdsa-256"

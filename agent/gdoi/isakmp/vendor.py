@@ -18,6 +18,8 @@ __all__ = ["Capability", "announce", "recognised"]
 class Capability(Enum):
     """What a peer says it can do."""
 
+    __hash__ = object.__hash__  # Enum's hashes the name: a call in Python for each look-up
+
     NAT_T = "NAT traversal (RFC 3947)"
     DPD = "dead peer detection (RFC 3706)"
     FRAGMENTATION = "IKE fragmentation, as deployed for IKEv1"

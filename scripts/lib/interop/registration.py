@@ -11,7 +11,7 @@ from typing import Final
 from netaddr import IPAddress
 
 from agent.clock import SystemClock, SystemEntropy
-from agent.crypto.ciphers import CBC_CIPHERS
+from agent.crypto.ciphers import CBC_CIPHERS, CbcKey
 from agent.crypto.ikev1 import phase2_iv
 from agent.gdoi.contexts import PHASE_1, PULL
 from agent.gdoi.events import Registered
@@ -143,6 +143,6 @@ def _messages(datagrams: Sequence[Datagram], keys: ChannelKeys) -> Iterator[Mess
             yield Message(header, None)
         else:
             iv = ivs.get(header.message_id) or phase2_iv(keys.hash, keys.last_block, header.message_id, block)
-            plain = decrypt_message(datagram.payload, keys.cipher, keys.key, iv)
+            plain = decrypt_message(datagram.payload, CbcKey(keys.cipher, keys.key), iv)
             ivs[header.message_id] = datagram.payload[-block:]
             yield Message(header, parse_chain(header.next_payload, plain, PULL, block_octets=block))

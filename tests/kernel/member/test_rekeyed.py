@@ -89,7 +89,7 @@ async def sent_on(datapath: KernelDataPath) -> set[int]:
 
 
 @pytest.mark.needs_esp
-@pytest.mark.requirement("GDOI-5.4.1-01", "MIPSEC-4.2.1-01", "MIPSEC-4.2.1-06")
+@pytest.mark.requirement("GDOI-5.4.1-01", "MIPSEC-4.2.1-01", "MSA-4.2.1-02", "MIPSEC-4.2.1-06")
 def test_a_rekey_is_in_the_kernel_soon_and_the_sender_changes_over_at_atd_and_the_old_sa_goes_at_dtd() -> None:
     async def body() -> None:
         gckd = KeyServer(a_rekey(destination=IPAddress(OWN)))

@@ -109,6 +109,7 @@ def test_two_members_have_two_identities_whatever_the_case(tmp_path: Path) -> No
     assert "used 2 times" in faults(tmp_path, text)["[members[1].identity]"]
 
 
+@pytest.mark.requirement("MIPSEC-6.3-01")
 def test_group_numbers_and_names_are_used_once(tmp_path: Path) -> None:
     other = GROUP.replace("239.1.1.1", "239.1.1.2")
     found = faults(tmp_path, HEAD + MEMBERS + GROUP + other)

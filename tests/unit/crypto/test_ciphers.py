@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from agent.crypto.ciphers import CBC_CIPHERS, CbcCipher, decrypt_cbc, encrypt_cbc, pad_zero
+from agent.crypto.ciphers import CBC_CIPHERS, CbcCipher, CbcKey, decrypt_cbc, encrypt_cbc, pad_zero
 from agent.errors import LocalError
 from agent.secret import Secret
 
@@ -49,3 +49,37 @@ def test_padding_is_zeros_and_none_when_aligned(length: int, padded: int) -> Non
 def test_a_broken_block_is_refused() -> None:
     with pytest.raises(ValueError, match="block length"):
         decrypt_cbc(CbcCipher.AES_CBC, Secret(b"k" * 16), b"i" * 16, b"x" * 17)
+
+
+@pytest.mark.parametrize(("cipher", "octets"), [(CbcCipher.AES_CBC, 16), (CbcCipher.TRIPLE_DES_CBC, 24)])
+def test_a_key_in_use_gives_what_a_fresh_one_gives_whatever_came_before(cipher: CbcCipher, octets: int) -> None:
+    key, block = Secret(bytes(range(octets))), CBC_CIPHERS[cipher].block_octets
+    held = CbcKey(cipher, key)
+    for number in range(4):
+        iv, plain = bytes([number // 2 + 1]) * block, bytes([number]) * (block * (number + 1))
+        sealed = encrypt_cbc(cipher, key, iv, plain)
+        assert held.encrypt(iv, plain) == sealed
+        assert held.decrypt(iv, sealed) == plain
+        assert held.decrypt(iv, bytes(block)) == decrypt_cbc(cipher, key, iv, bytes(block))
+
+
+@pytest.mark.parametrize(("iv", "octets"), [(b"i" * 16, b""), (b"i" * 16, b"x" * 17), (b"i" * 15, b"x" * 16)])
+def test_a_key_in_use_takes_whole_blocks_and_a_whole_iv_and_is_no_worse_after_others(iv: bytes, octets: bytes) -> None:
+    held = CbcKey(CbcCipher.AES_CBC, Secret(b"k" * 16))
+    sealed = held.encrypt(b"j" * 16, b"x" * 32)
+    for refused in (held.encrypt, held.decrypt):
+        with pytest.raises(ValueError, match="octets"):
+            refused(iv, octets)
+    assert held.encrypt(b"j" * 16, b"x" * 32) == sealed
+    assert held.decrypt(b"j" * 16, sealed) == b"x" * 32
+
+
+def test_a_key_that_is_wiped_is_overwritten_and_what_was_made_of_it_is_gone() -> None:
+    key = Secret(b"k" * 16)
+    held = CbcKey(CbcCipher.AES_CBC, key)
+    sealed = held.encrypt(b"i" * 16, b"x" * 16)
+    held.decrypt(b"i" * 16, sealed)
+    held.wipe()
+    assert key.reveal() == bytes(16)
+    assert held.encrypt(b"i" * 16, b"x" * 16) != sealed
+    assert held.decrypt(b"i" * 16, sealed) != b"x" * 16

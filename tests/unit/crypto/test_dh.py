@@ -4,7 +4,7 @@ import pytest
 
 from agent.clock import SystemEntropy
 from agent.crypto import dh
-from agent.crypto.dh import DhGroup, generate, public_octets
+from agent.crypto.dh import DhGroup, SparePairs, generate, public_octets, require_public
 from agent.crypto.dh_groups import GROUPS, ModpFacts
 from agent.errors import Malformed
 
@@ -113,3 +113,37 @@ def test_a_value_that_the_library_refuses_is_the_peers_fault(monkeypatch: pytest
     with pytest.raises(Malformed) as caught:
         pair.shared((3).to_bytes(256))
     assert caught.value.notify == 17
+
+
+@pytest.mark.parametrize("group", [DhGroup.MODP_2048, DhGroup.ECP_256, DhGroup.ECP_521])
+def test_what_is_no_public_value_is_refused_before_anything_is_computed(group: DhGroup) -> None:
+    good = generate(group, SystemEntropy()).public
+    require_public(group, good)
+    for bad in (good[:-1], good + b"\0", bytes(len(good)), b"\xff" * len(good)):
+        with pytest.raises(Malformed) as caught:
+            require_public(group, bad)
+        assert caught.value.notify == 17
+
+
+def test_a_spare_pair_is_there_once_it_was_asked_for_and_serves_once() -> None:
+    spares = SparePairs(SystemEntropy())
+    spares.refill()
+    assert spares.pop(DhGroup.ECP_256) is None
+    spares.refill()
+    first = spares.pop(DhGroup.ECP_256)
+    assert first is not None
+    assert spares.pop(DhGroup.ECP_256) is None
+    spares.refill()
+    second = spares.pop(DhGroup.ECP_256)
+    assert second is not None
+    assert second.public != first.public
+
+
+def test_a_spare_pair_has_its_public_value_raised_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    spares = SparePairs(SystemEntropy())
+    assert spares.pop(DhGroup.MODP_2048) is None
+    spares.refill()
+    monkeypatch.setattr(dh, "_modp_power", lambda *_: pytest.fail("computed while a peer waits"))
+    pair = spares.pop(DhGroup.MODP_2048)
+    assert pair is not None
+    assert len(pair.public) == 256

@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 from netaddr import IPNetwork
 
-from agent.gcks.certified import CertificateRule, MemberCertificate
+from agent.gcks.certified import CertificateRule, MemberCertificate, identities_of
+from agent.gsa.identity import Identity, IdentityKind
 from agent.gsa.role import Role
 from tests.unit.gcks.support import certificate
 
@@ -65,3 +66,12 @@ def test_a_certificate_without_alternative_names_has_none() -> None:
 def test_a_rule_that_asks_nothing_is_none() -> None:
     with pytest.raises(ValueError, match="anybody would match"):
         CertificateRule(Role.BOTH)
+
+
+def test_a_certificate_vouches_for_every_name_in_it() -> None:
+    der = certificate("relay7", names=[x509.DNSName("Relay7.plant.example"), x509.RFC822Name("relay7@plant.example")])
+    named = identities_of(der)
+    assert Identity.parse(IdentityKind.FQDN, "relay7.plant.example") in named
+    assert Identity.parse(IdentityKind.USER_FQDN, "relay7@plant.example") in named
+    assert Identity.parse(IdentityKind.DN, "CN=relay7,O=Plant") in named
+    assert identities_of(b"no certificate") == frozenset()

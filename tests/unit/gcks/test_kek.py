@@ -65,6 +65,7 @@ def given(keeper: KekKeeper) -> RekeySA:
     return rekey
 
 
+@pytest.mark.requirement("GDOI-2.2-02")
 def test_a_rekey_sa_is_what_the_policy_says_and_outlives_a_restart(host: Host) -> None:
     seen: list[RekeySA] = []
 

@@ -327,7 +327,8 @@ def test_keys_do_not_show(tmp_path: Path) -> None:
         assert repr(key)[2:-1] not in shown
         change.wipe()
         assert change.root.key.reveal() == bytes(16)
-        assert all(not any(key.key.reveal()) for update in change.updates for key in (update.under, *update.keys))
+        assert not any(any(key.key.reveal()) for key in change.tree.fresh.values())
+        assert all(any(key.key.reveal()) for update in change.updates for key in (update.under, *update.keys))
 
     run(tmp_path, body)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from netaddr import IPAddress
 
 from agent.gcks import audit, grants
@@ -555,6 +556,18 @@ def test_who_was_evicted_is_refused_until_it_is_admitted(run: Run) -> None:
         assert 4 in desk.engine.delivered
 
     run(body, replace(video_group(), kek=kek_policy()))
+
+
+def test_who_was_evicted_does_not_come_back_by_another_name_of_its_certificate(run: Run) -> None:
+    der = certificate("relay7", unit="relays", names=[x509.DNSName("relay7.example"), x509.DNSName("pump.example")])
+    rule = CertificateRule(Role.BOTH, (("OU", "relays"),))
+
+    async def body(desk: Desk) -> None:
+        await desk.rekeyer.evict(VIDEO, name("relay7.example"))
+        await desk.say(PullRequested(1, name("pump.example"), VIDEO, PEER, der))
+        assert desk.engine.refused == {1: Refusal.NOT_A_MEMBER}
+
+    run(body, replace(video_group(), kek=kek_policy(), rules=(rule,)))
 
 
 @pytest.mark.requirement("GDOI-7.4.2-01")

@@ -150,7 +150,7 @@ def _own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.logs.configure", lambda _form: None)  # pytest keeps its own handlers
 
 
-@pytest.mark.requirement("ACK-2-01", "ACK-5-01", "ACK-5-04", "ACK-7.3-01")
+@pytest.mark.requirement("ACK-2-01", "ACK-5-01", "ACK-5-04", "ACK-7.3-01", "ACK-1-01", "MIPSEC-4.2-01", "MSEC-4.4-01")
 @pytest.mark.parametrize("transport", [MULTICAST, UNICAST], ids=["multicast", "unicast"])
 @pytest.mark.parametrize("acknowledgement", ["kek-sha2-256", "lkh-sha2-512"])
 def test_a_rekey_on_request_reaches_every_member_and_is_acknowledged(
@@ -171,6 +171,7 @@ def test_a_rekey_on_request_reaches_every_member_and_is_acknowledged(
             spis = [sa.spi for event in member.rekeyed for sa in event.update.data]
             assert len(set(spis)) == 1
             assert any(event.update.rekey is not None for event in member.rekeyed)
+        assert all(row["kek"] for row in await host.gckctl("groups"))
         status = await host.gckctl("status")
         assert (status["rekeys"]["rekeys"], status["rekeys"]["acknowledgements"]) == (2, 4)
         for member in members:

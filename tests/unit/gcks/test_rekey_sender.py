@@ -125,6 +125,7 @@ def run(folder: Path, body: Callable[[Bench], Awaitable[None]], *, register: boo
     asyncio.run(inside())
 
 
+@pytest.mark.requirement("MIPSEC-4.2.1-07")
 def test_copies_leave_under_numbers_of_their_own_and_stop_when_all_have_answered(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         bench.sender.send(push(1), target(policy(QUICK)))
@@ -247,7 +248,7 @@ def test_a_network_that_refuses_is_told_once_and_tried_again(tmp_path: Path, cap
     assert "rekeys leave this host again" in caplog.text
 
 
-def test_copies_end_where_nothing_holds_any_more_or_the_store_fails(tmp_path: Path) -> None:
+def test_copies_end_where_nothing_holds_any_more_and_go_on_as_they_were_while_the_store_fails(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         bench.source.left = 1
         bench.sender.send(push(1, awaited=None), target(policy(QUICK)))
@@ -256,7 +257,7 @@ def test_copies_end_where_nothing_holds_any_more_or_the_store_fails(tmp_path: Pa
         bench.source.fails = True
         bench.sender.send(push(9, awaited=None), target(policy(QUICK)))
         await bench.done()
-        assert bench.wire.cast_payloads[2:] == [b"rekey 9"]
+        assert bench.wire.cast_payloads[2:] == [b"rekey 9"] * 3
 
     run(tmp_path, body)
 
@@ -296,3 +297,16 @@ def test_an_acknowledgement_refused_is_told_at_a_bearable_rate(
 
     run(tmp_path, body)
     assert caplog.text.count("acknowledgement refused") == 1
+
+
+@pytest.mark.requirement("GDOI-4.3-01")
+def test_no_rekey_leaves_under_a_lower_number_than_one_before(tmp_path: Path) -> None:
+    async def body(bench: Bench) -> None:
+        bench.sender.send(push(5, awaited=None), target(policy(QUICK)))
+        bench.sender.send(push(4, awaited=None), target(policy(QUICK)))
+        await bench.done()
+        first, second, *_ = bench.wire.cast_payloads
+        assert (first, second) == (b"rekey 5", b"rekey 5")
+        assert bench.source.asked[0] == 4
+
+    run(tmp_path, body)

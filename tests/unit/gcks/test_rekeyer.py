@@ -31,7 +31,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-@pytest.mark.requirement("GDOI-4.3-01", "GDOI-4.3-02", "GDOI-3.2-06")
+@pytest.mark.requirement("GDOI-4.3-01", "GDOI-4.3-02", "GDOI-3.2-06", "MIPSEC-4.2.1-03")
 def test_a_tek_made_by_the_schedule_is_pushed_with_its_delays(host: Host) -> None:
     members = host.members("ab")
 
@@ -55,7 +55,7 @@ def test_a_tek_made_by_the_schedule_is_pushed_with_its_delays(host: Host) -> Non
 
 
 @pytest.mark.parametrize("group", [FLAT, TREE], ids=["flat", "tree"])
-@pytest.mark.requirement("GDOI-4-01", "GDOI-4-03", "GDOI-4.3-02")
+@pytest.mark.requirement("GDOI-4-01", "GDOI-4-03", "GDOI-4.3-02", "GKM-6.2-01")
 def test_a_kek_is_renewed_under_the_old_one_and_begins_with_sequence_1(host: Host, group: GroupPolicy) -> None:
     members = host.members("abc")
 
@@ -80,6 +80,7 @@ def test_a_kek_is_renewed_under_the_old_one_and_begins_with_sequence_1(host: Hos
 
 
 @pytest.mark.parametrize("group", [FLAT, TREE], ids=["flat", "tree"])
+@pytest.mark.requirement("GKM-2-01")
 def test_the_schedule_renews_a_kek_in_time(host: Host, group: GroupPolicy) -> None:
     kek = kek_policy(lkh=group.kek.hierarchy if group.kek else None, lifetime_s=16)
     members = host.members("abc")

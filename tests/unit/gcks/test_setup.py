@@ -305,9 +305,23 @@ lkh = { degree = 4, backward_secrecy = true, batch_s = 1.5 }
         ('signature = "rsa+sha1"', "signature: rsa+sha1 is weak"),
     ],
 )
+@pytest.mark.requirement("ACK-6-05")
 def test_what_weakens_rekeys_is_warned_of(example: Path, keys: str, says: str) -> None:
     example.write_text(example.read_text() + KEK + 'destination = "239.9.9.9"\n' + keys + "\n")
     assert any(says in warning for warning in read(example).warnings)
+
+
+@pytest.mark.requirement("GDOI-4.1-01")
+def test_what_members_know_the_key_server_by_signs_no_rekeys(example: Path) -> None:
+    named = KEK + 'destination = "239.9.9.9"\nsignature = "ecdsa-256"\nsignature_key = "{}.key"\n'
+    text = example.read_text()
+    certificate(example.parent, "rekey")
+    example.write_text(text + named.format("rekey"))
+    read(example)
+    example.write_text(text + named.format("ks1"))
+    with pytest.raises(ConfigErrors) as caught:
+        read(example)
+    assert "kek].signature_key: is the key of [authentication].private_key" in "\n".join(caught.value.lines)
 
 
 def test_a_key_tree_without_room_for_the_members_is_refused(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import pytest
 from netaddr import IPAddress
 
+from agent.crypto import dh
 from agent.errors import NotAuthorized, Unexpected
 from agent.gdoi.engine import Engine, digest_of
 from agent.gdoi.events import Dropped, Registered
@@ -11,6 +15,8 @@ from agent.gdoi.isakmp.header import NO_COOKIE, Header
 from agent.gdoi.isakmp.natt import KEEPALIVE, Path
 from agent.wire.endpoint import Datagram, Endpoint
 from tests.unit.gdoi.pair import GCKS, GM, GROUP, UTC_NOW, Counted, pair
+
+T = TypeVar("T")
 
 
 class Deaf(Engine[str]):
@@ -144,3 +150,49 @@ def test_fragments_of_strangers_are_not_held_and_those_of_an_exchange_are(side: 
         assert engine._fragments.octets == 600 - 36
         one.run(moment)
     assert one.member_saw(Registered)
+
+
+def test_what_is_prepared_is_computed_while_the_peer_is_busy_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key server's g^xy after message 4; the key pairs of both before they are wanted."""
+    both, work = pair(), list[str]()
+    for of, method in (("pair", "__init__"), ("g^xy", "shared")):
+        monkeypatch.setattr(dh._EcpPair, method, noted(work, of, getattr(dh._EcpPair, method)))
+    both.member.register(GROUP, 0.0)
+    seen = []
+    turns: list[tuple[Engine[Any], Engine[Any]]] = [(both.key_server, both.member), (both.member, both.key_server)]
+    for receiver, sender in turns * 3:
+        work.clear()
+        [datagram] = sender.outgoing()
+        sender.prepare()
+        ahead = tuple(work)
+        work.clear()
+        receiver.receive(datagram.payload, datagram.source, datagram.to, 0.0)
+        seen.append((ahead, tuple(work)))
+    assert seen == [
+        (("pair",), ()),  # message 1: the member's pair
+        ((), ()),
+        ((), ("pair",)),  # message 3: the key server has none to spare yet
+        (("g^xy", "pair"), ("g^xy",)),  # message 4: its g^xy, and a pair to spare; then the member's own
+        ((), ()),
+        ((), ()),
+    ]
+
+
+def test_nothing_depends_on_being_prepared_and_preparing_often_does_no_harm() -> None:
+    both = pair()
+    both.member.prepare()
+    both.member.register(GROUP, 0.0)
+    for _ in range(20):
+        both.key_server.prepare()
+        both.member.prepare()
+        both.run(both.now + 0.001)
+    both.run(1.0)
+    assert len(both.member_saw(Registered)) == 1
+
+
+def noted(work: list[str], what: str, method: Callable[..., T]) -> Callable[..., T]:
+    def call(*arguments: object) -> T:
+        work.append(what)
+        return method(*arguments)
+
+    return call

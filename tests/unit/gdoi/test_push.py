@@ -44,7 +44,15 @@ def opened(datagram: bytes, under: RekeySA = UNDER) -> OpenedPush:
 
 
 @pytest.mark.requirement(
-    "GDOI-4-01", "GDOI-4-02", "GDOI-4.2-01", "GDOI-4.2-02", "GDOI-4.2-03", "GDOI-4.2-04", "GDOI-5.9-01", "GDOI-5.9-02"
+    "GDOI-4-01",
+    "GDOI-4-02",
+    "GDOI-4.2-01",
+    "GDOI-4.2-02",
+    "GDOI-4.2-03",
+    "GDOI-4.2-04",
+    "GDOI-5.9-01",
+    "GDOI-5.9-02",
+    "GKM-5.2-01",
 )
 def test_a_push_that_only_deletes_octet_for_octet() -> None:
     """Appendix B of the project's digest has these octets and their hash."""
@@ -63,7 +71,17 @@ def test_a_push_that_only_deletes_octet_for_octet() -> None:
     assert RekeyVerifier(under.verify_key, under.signature).holds(signed, plaintext[28 : 28 + 64])
 
 
-@pytest.mark.requirement("GDOI-4.3-02", "GDOI-5.4-02", "GDOI-5.4-03", "GDOI-5.7-01", "ACK-5-01", "ACK-2-01")
+@pytest.mark.requirement(
+    "GDOI-4.3-02",
+    "GDOI-5.4-02",
+    "GDOI-5.4-03",
+    "GDOI-5.7-01",
+    "ACK-5-01",
+    "ACK-2-01",
+    "GDOI-5.6.4-02",
+    "5374:GDOI-5.6-01",
+    "MIPSEC-4.2.1-07",
+)
 def test_what_a_push_says() -> None:
     content = PushContent(
         deletes=(ESP_1,),

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from agent.gdoi.rekey_held import OLD_KEK_S, HeldRekeySA, WatchedGroup
+from agent.gsa.identity import Identity, IdentityKind
+from agent.gsa.pad import PadId
 from agent.gsa.rekey import LkhKey
 from agent.gsa.sa import RekeySA
 from tests.unit.gdoi.pair import GCKS_NAME, GROUP
@@ -24,7 +26,7 @@ def group(*rekeys: RekeySA) -> WatchedGroup:
 
 @pytest.mark.requirement("GDOI-7.3.4-01")
 def test_it_remembers_so_many_messages() -> None:
-    held = HeldRekeySA(GROUP, FIRST)
+    held = HeldRekeySA(GROUP, GCKS_NAME, FIRST)
     messages = [bytes([number]) for number in range(65)]
     for number, message in enumerate(messages):
         assert not held.seen(message)
@@ -36,7 +38,7 @@ def test_it_remembers_so_many_messages() -> None:
 
 def test_its_keys_are_its_own_and_are_wiped() -> None:
     rekey = replace(FIRST, lkh=(lkh_key(9), LkhKey(1, 1, FIRST.iv, FIRST.key)))
-    held = HeldRekeySA(GROUP, rekey)
+    held = HeldRekeySA(GROUP, GCKS_NAME, rekey)
     assert held.sa == rekey
     held.wipe()
     assert held.sa.key.reveal() == bytes(16)
@@ -46,7 +48,7 @@ def test_its_keys_are_its_own_and_are_wiped() -> None:
 
 def test_a_key_of_another_signature_is_none() -> None:
     with pytest.raises(ValueError, match="none for"):
-        HeldRekeySA(GROUP, replace(FIRST, verify_key=a_rekey(signature="ecdsa-384").verify_key))
+        HeldRekeySA(GROUP, GCKS_NAME, replace(FIRST, verify_key=a_rekey(signature="ecdsa-384").verify_key))
 
 
 def test_the_present_one_and_those_before() -> None:
@@ -106,3 +108,11 @@ def test_the_same_spi_with_another_key_takes_its_place() -> None:
     assert len(watched.held) == 1
     assert watched.current is not None
     assert watched.current.sa.key == SECOND.key
+
+
+def test_an_older_one_that_another_key_server_gives_is_the_present_one() -> None:
+    watched, elsewhere = group(FIRST, SECOND), Identity.parse(IdentityKind.FQDN, "ks2.example")
+    watched.held[FIRST.spi].gcks = elsewhere
+    watched.admit(elsewhere, replace(ENTRY, identities=(PadId.of(elsewhere),)), OWN, FIRST.spi)
+    assert list(watched.held) == [watched.present] == [FIRST.spi]
+    assert watched.held[FIRST.spi].until == FIRST.expires

@@ -16,6 +16,8 @@ from agent.gdoi.rekey_held import OLD_KEK_S
 from agent.gdoi.rekey_member import EXCLUSION_S
 from agent.gdoi.tolerances import Tolerances
 from agent.gsa.gpad import GpadRule
+from agent.gsa.identity import Identity, IdentityKind
+from agent.gsa.pad import PadId
 from agent.gsa.rekey import REKEY_SIGNATURES, Acknowledgement, LkhKey, LkhUpdate
 from agent.gsa.sa import GroupSA, RekeySA, SecurityProtocol, Spi
 from agent.gsa.update import EVERY_SPI, DeletedSA, GsaUpdate
@@ -87,7 +89,7 @@ def test_numbers_only_rise_and_gaps_are_told() -> None:
     assert isinstance(only(listener.hear(messages[4]), Rekeyed), Rekeyed)
 
 
-@pytest.mark.requirement("GDOI-7.2.4-01", "GDOI-4.4-01")
+@pytest.mark.requirement("GDOI-7.2.4-01", "GDOI-4.4-01", "GKM-3.1-03", "GKM-5.2-01")
 def test_what_is_not_authentic_changes_nothing() -> None:
     server, listener = KeyServer(FIRST), Listener(FIRST)
     good = server.push(PushContent(data=(ONE,)))
@@ -224,7 +226,7 @@ def test_what_is_not_understood_is_refused_whole_and_its_number_used(swap: str) 
     assert "not above 1" in dropped(listener, good)
 
 
-@pytest.mark.requirement("GDOI-5.7-03")
+@pytest.mark.requirement("GDOI-5.7-03", "GDOI-3.2-04", "GDOI-3.3-04")
 def test_a_stale_number_of_a_pull_is_ignored() -> None:
     server, listener = KeyServer(FIRST), Listener(FIRST)
     for _ in range(3):
@@ -252,6 +254,31 @@ def test_a_registration_with_another_kek_takes_its_place() -> None:
     assert listener.rekeyed(server.push(PushContent(data=(ONE,)))).sequence == 1
     listener.watch(None)
     assert "no Rekey SA" in dropped(listener, server.push(PushContent(data=(ONE,))))
+
+
+def test_a_key_server_that_another_one_took_over_from_rekeys_no_more() -> None:
+    """Its messages would be held against the other one's entry of the GPAD, which may allow more."""
+    first, listener = KeyServer(FIRST), Listener(FIRST)
+    elsewhere = Identity.parse(IdentityKind.FQDN, "ks2.example")
+    entry = replace(ENTRY, name="other", identities=(PadId.of(elsewhere),))
+    taken_over = GroupSA(GROUP, elsewhere, (), 50.0, rekey=SECOND)
+    listener.engine.watch(taken_over, entry=entry, address=OWN, now=50.0)
+    assert "no Rekey SA" in dropped(listener, first.push(PushContent(data=(ONE,), rekey=THIRD)))
+    assert listener.rekeyed(KeyServer(SECOND).push(PushContent(data=(ONE,)))).sequence == 1
+    both = replace(entry, identities=(*ENTRY.identities, *entry.identities))
+    listener.engine.watch(replace(taken_over, gcks=GCKS_NAME, rekey=THIRD), entry=both, address=OWN, now=60.0)
+    late = build_push(SECOND, signer_of(SECOND.signature), 2, PushContent(data=(TWO,)), now=100.0)
+    assert listener.rekeyed(late).sequence == 2
+
+
+def test_a_key_server_that_gives_the_same_kek_as_another_goes_on_with_it() -> None:
+    server, listener = KeyServer(FIRST), Listener(FIRST)
+    listener.rekeyed(server.push(PushContent(data=(ONE,))))
+    elsewhere = Identity.parse(IdentityKind.FQDN, "ks2.example")
+    entry = replace(ENTRY, identities=(PadId.of(elsewhere),))
+    listener.engine.watch(GroupSA(GROUP, elsewhere, (), 50.0, rekey=FIRST), entry=entry, address=OWN, now=50.0)
+    assert listener.engine.sequence(GROUP) == 1
+    assert listener.rekeyed(server.push(PushContent(data=(TWO,)))).sequence == 2
 
 
 def test_a_group_that_is_forgotten() -> None:
@@ -295,7 +322,7 @@ def answered(listener: Listener, sequence: int, now: float = 100.0) -> list[Any]
     return found
 
 
-@pytest.mark.requirement("ACK-3-01", "ACK-4-01", "ACK-4-02", "ACK-6-01", "ACK-6-03", "ACK-7.2-01")
+@pytest.mark.requirement("ACK-3-01", "ACK-4-01", "ACK-4-02", "ACK-6-01", "ACK-6-03", "ACK-7.2-01", "ACK-1-01")
 @pytest.mark.parametrize("kind", Acknowledgement)
 def test_each_kind_of_acknowledgement(kind: Acknowledgement) -> None:
     rekey = replace(FIRST, acknowledgement=kind, lkh=(lkh_key(9), LkhKey(1, 1, FIRST.iv, FIRST.key)))
@@ -412,6 +439,48 @@ def test_a_key_hierarchy_in_parts_and_copies() -> None:
     update = listener.rekeyed(server.push(PushContent(rekey=THIRD, lkh_updates=(renewed,))))
     assert update.rekey is not None
     assert update.rekey.lkh == (LEAF, INNER, rooted(THIRD, 3))
+
+
+@pytest.mark.parametrize("lowest_first", [False, True])
+def test_of_updates_for_a_joining_member_in_parts_the_lowest_counts_whichever_comes_first(lowest_first: bool) -> None:
+    server, listener = KeyServer(replace(IN_TREE, lkh=())), Listener(IN_TREE)
+    inner = lkh_key(INNER.node, 2)
+    parts = [LkhUpdate(rooted(FIRST, 1), (rooted(SECOND, 2),)), LkhUpdate(INNER, (inner, rooted(SECOND, 2)))]
+    datagrams = [server.push(PushContent(rekey=SECOND, lkh_updates=(part,)), follow=False) for part in parts]
+    if lowest_first:
+        datagrams = [server.push(PushContent(rekey=SECOND, lkh_updates=(part,)), follow=False) for part in parts[::-1]]
+        listener.watch(replace(IN_TREE, sequence=2))
+    updates = [listener.rekeyed(datagram) for datagram in datagrams]
+    assert [update.rekey.lkh if update.rekey else None for update in updates] == (
+        [(LEAF, inner, rooted(SECOND, 2)), None]
+        if lowest_first
+        else [(LEAF, INNER, rooted(SECOND, 2)), (LEAF, inner, rooted(SECOND, 2))]
+    )
+    server.rekey, server.sequence = SECOND, 0
+    update = listener.rekeyed(
+        server.push(PushContent(rekey=THIRD, lkh_updates=(LkhUpdate(inner, (rooted(THIRD, 3),)),)))
+    )
+    assert update.rekey is not None
+
+
+def test_a_path_outlives_the_rekey_sa_before_it_that_the_same_message_deletes() -> None:
+    server, listener = KeyServer(replace(IN_TREE, lkh=())), Listener(IN_TREE)
+    update = listener.rekeyed(server.push(PushContent(rekey=SECOND, lkh_updates=(FOR_INNER,), deletes_rekey=True)))
+    assert update.rekey is not None
+    assert update.rekey.lkh == (LEAF, INNER, rooted(SECOND, 2))
+    for_leaf = PushContent(rekey=THIRD, lkh_updates=(LkhUpdate(LEAF, (rooted(THIRD, 3),)),))
+    assert listener.rekeyed(server.push(for_leaf)).rekey is not None
+
+
+def test_a_path_that_a_rekey_left_outlives_the_rekey_sa_before_it() -> None:
+    server, listener = KeyServer(replace(IN_TREE, lkh=())), Listener(IN_TREE)
+    update = listener.rekeyed(server.push(PushContent(rekey=SECOND, lkh_updates=(FOR_INNER,))))
+    assert update.rekey is not None
+    listener.engine.fire(100.0 + OLD_KEK_S)
+    assert update.rekey.lkh == (LEAF, INNER, rooted(SECOND, 2))
+    listener.watch(update.rekey, now=500.0)
+    for_leaf = PushContent(rekey=THIRD, lkh_updates=(LkhUpdate(LEAF, (rooted(THIRD, 3),)),))
+    assert listener.rekeyed(server.push(for_leaf, 500.0), now=500.0).rekey is not None
 
 
 @pytest.mark.requirement("LKH-5.4.1-02")

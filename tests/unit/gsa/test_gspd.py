@@ -125,7 +125,7 @@ def test_a_member_that_does_both_sends_on_one_sa_and_receives_on_any_of_the_grou
     assert outbound.flow == inbound.flow
 
 
-@pytest.mark.requirement("MIPSEC-4.1.1-03", "OWN-08", "MIPSEC-A.1-01")
+@pytest.mark.requirement("MIPSEC-4.1.1-03", "OWN-08", "MIPSEC-A.1-01", "GDOI-5.5.1.1.2-02")
 @pytest.mark.parametrize(
     ("role", "direction", "actions"),
     [

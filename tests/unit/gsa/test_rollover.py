@@ -190,6 +190,7 @@ def test_a_new_sa_has_the_direction_that_its_predecessor_was_given(told: Directi
     assert rolled(held, update(narrower), T).data[-1].direction is Direction.RECEIVER_ONLY
 
 
+@pytest.mark.requirement("GDOI-5.5.1.1.2-02")
 def test_another_host_s_single_source_sa_is_for_receiving() -> None:
     single = replace(NEXT, flow=Flow.parse("239.1.1.1", "192.0.2.1"))
     here, there = IPAddress("192.0.2.1"), IPAddress("192.0.2.2")

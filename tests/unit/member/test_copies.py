@@ -1,6 +1,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
+
 from agent.gsa.update import GsaUpdate
 from agent.member.copies import HeardRekeys, content_of
 from tests.unit.member.support import GROUP, data_sa
@@ -30,6 +32,7 @@ def test_a_lost_copy_is_not_missed_once_it_shows_that_there_are_copies() -> None
     assert not hear(heard, [(5, "b"), (6, "b")], last=3).missed
 
 
+@pytest.mark.requirement("GKM-5.3-01")
 def test_all_copies_of_a_rekey_lost_are_a_missed_rekey() -> None:
     heard = hear(HeardRekeys(), [(1, "a"), (2, "a"), (3, "a"), (7, "c")])
     assert heard.missed

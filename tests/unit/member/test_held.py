@@ -34,6 +34,7 @@ def test_of_what_a_registration_gives_rekeys_of_meanwhile_take_away_what_they_to
     esp, old, new = SecurityProtocol.ESP, rekey_sa(), rekey_sa(spi=b"n" * 16)
     before, after = replace(group_sa(A, B), rekey=old), replace(group_sa(replace(A, expires=60.0), B), rekey=new)
     withdrawn = Withdrawn()
+    withdrawn.note(before, before, GsaUpdate(GROUP, 1, 50.0, rekey=old))
     assert withdrawn.taken_from(before, new) == before
     withdrawn.note(before, after, GsaUpdate(GROUP, 1, 50.0, rekey=new, deleted=(DeletedSA(esp, EVERY_SPI),)))
     given = withdrawn.taken_from(replace(group_sa(A, B, C), rekey=old), new)

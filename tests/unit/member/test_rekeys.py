@@ -133,6 +133,18 @@ def test_a_pass_that_knew_only_the_first_of_two_rekeys_carried_out_the_first() -
     live(body)
 
 
+def test_rekeys_that_no_pass_ever_carries_out_take_no_more_than_a_bound() -> None:
+    def body(world: World) -> None:
+        for _ in range(300):
+            world.hear(world.push())
+            world.passed(failed=[GROUP])
+        assert len(world.rekeys._pending) == 256
+        world.passed()
+        assert sum(told.startswith("installed") for told in world.taker.told) == 256
+
+    live(body)
+
+
 def test_copies_under_new_numbers_are_each_acknowledged() -> None:
     def body(world: World) -> None:
         content = PushContent(data=(data_sa(0x2000, expires=9000.0),))
@@ -145,6 +157,7 @@ def test_copies_under_new_numbers_are_each_acknowledged() -> None:
     live(body)
 
 
+@pytest.mark.requirement("GKM-5.3-01")
 def test_a_missed_rekey_is_a_need_and_a_lost_copy_is_none_once_copies_are_known() -> None:
     def body(world: World) -> None:
         world.push()

@@ -85,6 +85,14 @@ def test_a_full_run_has_kernel_tests_and_the_lab_on_every_kernel() -> None:
         assert {f"kernel tests on {kernel}", f"first-light on {kernel}"} <= set(names)
 
 
+def test_a_virtual_machine_has_its_runner_and_more_time() -> None:
+    uml, stock = (parts_for([name], quick=False) for name in ("uml-6.1", "qemu-6.1"))
+    assert "scripts.lib.uml" in uml[0].argv
+    assert "scripts.lib.qemu" in stock[0].argv
+    for fast, slow in zip(uml[:4], stock[:4], strict=True):
+        assert slow.timeout_s > fast.timeout_s
+
+
 def test_counts_read_as_pytest_has_it() -> None:
     assert str(Counts(3, 1)) == "3 passed, 1 failed"
     assert str(Counts(3, 0, 2)) == "3 passed, 0 failed, 2 skipped"

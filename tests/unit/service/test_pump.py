@@ -75,3 +75,19 @@ def test_a_closed_pump_sends_its_farewell_and_is_quiet() -> None:
         assert (told, engine.received, engine.fired) == ([], [], [])
 
     asyncio.run(body())
+
+
+def test_datagrams_leave_before_events_are_handled_and_what_can_wait_comes_last() -> None:
+    async def body() -> None:
+        engine, order = FakeEngine(), list[str]()
+        pump = Pump[str](
+            engine,
+            lambda datagram: order.append(f"sent {datagram.payload.decode()}"),
+            lambda event: order.append(f"told {event}"),
+            FakeClock(),
+            lambda: order.append("prepared"),
+        )
+        pump.feed(b"ask", THERE, HERE)
+        assert order == ["sent answer", "told 192.0.2.2:848 at 0", "prepared"]
+
+    asyncio.run(body())

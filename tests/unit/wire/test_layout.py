@@ -51,3 +51,16 @@ def test_the_text_form_has_offsets_lengths_and_notes() -> None:
         "  3   2  length",
         "  5   4  number  a number",
     ]
+
+
+def test_one_value_and_no_constant_are_tables_too() -> None:
+    one = Layout("one", (Row("zero", U8, constant=0), Row("number", U16)))
+    assert one.build(7) == b"\0\0\7"
+    assert one.read(Reader(b"\0\0\7")) == (7,)
+    with pytest.raises(ValueError, match="one does not take 2 values"):
+        one.build(7, 8)
+
+
+def test_the_values_are_those_of_the_rows_whatever_they_are_called() -> None:
+    odd = Layout('a table\'s "name" \\ {x}', (Row("not a name!", U8), Row("v0", U8)))
+    assert odd.read(Reader(odd.build(1, 2))) == (1, 2)

@@ -103,7 +103,7 @@ def test_an_informational_goes_there_and_a_changed_one_does_not() -> None:
     sealed = mine.seal_informational(5, payloads)
     header = Header.parse(sealed)
     assert header.exchange == ExchangeType.INFORMATIONAL
-    assert header.flags is HeaderFlags.ENCRYPTION
+    assert header.flags == HeaderFlags.ENCRYPTION
     chain = theirs.open_informational(header, sealed)
     assert [parsed.payload for parsed in chain][1:] == payloads
     for place in range(28, len(sealed)):

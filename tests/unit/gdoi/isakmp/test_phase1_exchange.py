@@ -271,4 +271,4 @@ def test_wiping_an_exchange_that_never_stood_overwrites_its_keys() -> None:
     keys = [initiator._have.key, responder._have.key]
     initiator.wipe()
     responder.wipe()
-    assert [key.reveal() for key in keys if key is not None] == [bytes(16), bytes(16)]
+    assert [key.key.reveal() for key in keys if key is not None] == [bytes(16), bytes(16)]
