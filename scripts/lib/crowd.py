@@ -29,6 +29,7 @@ from agent.gsa.flow import Flow
 from agent.gsa.gpad import Gpad, GpadEntry
 from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.pad import PadId
+from agent.gsa.sa import GroupSA
 from agent.secret import Secret
 from agent.service.pump import Pump
 from agent.service.udp import DatagramPort, PortSet
@@ -36,7 +37,7 @@ from agent.wire.endpoint import Datagram, Endpoint
 from scripts.lib.interop.certificates import authority, end_entity
 from scripts.lib.lab.toml import Table, document
 
-__all__ = ["METHODS", "Crowd", "CrowdMember", "Outcome", "Target", "population", "write_key_server"]
+__all__ = ["METHODS", "Crowd", "CrowdMember", "Outcome", "Target", "entry_for", "population", "write_key_server"]
 
 METHODS: Final = ("psk", "ecdsa-256")
 GROUP: Final = 1234
@@ -45,27 +46,28 @@ TRANSFORM: Final = "aes-gcm-16-128"
 SERVER_NAME: Final = "gcks.crowd.example"
 KEY_OCTETS: Final = 32
 _FIRST_ADDRESS: Final = ipaddress.IPv4Address("127.1.0.1")
-_GPAD: Final = Gpad(
-    (
-        GpadEntry(
-            name="gcks",
-            identities=(PadId.of(Identity.parse(IdentityKind.FQDN, SERVER_NAME)),),
-            groups=frozenset({GroupId.of_number(GROUP)}),
-            flows=(Flow.parse(DESTINATION),),
-            transforms=frozenset({Transform.parse(TRANSFORM)}),
-        ),
-    )
-)
 _ANY: Final = IPAddress("0.0.0.0")  # noqa: S104  # the members' addresses are all over 127.0.0.0/8
+
+
+def entry_for(server_name: str) -> GpadEntry:
+    """What a member permits the key server of that name: the one group."""
+    return GpadEntry(
+        name="gcks",
+        identities=(PadId.of(Identity.parse(IdentityKind.FQDN, server_name)),),
+        groups=frozenset({GroupId.of_number(GROUP)}),
+        flows=(Flow.parse(DESTINATION),),
+        transforms=frozenset({Transform.parse(TRANSFORM)}),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The key server that is asked, and for what. `natt_port`: its port for members behind a NAT."""
+    """The key server that is asked, and for what. `natt_port`: its port for members behind a NAT; `name`: its FQDN."""
 
     endpoint: Endpoint
     natt_port: int
     suite: str
+    name: str = SERVER_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,14 @@ class CrowdMember:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A registration's end: `elapsed_s` from the wish to the GSA; `trouble`: why there is none, empty when there is."""
+    """A registration's end: `elapsed_s` from the wish to the GSA; `trouble`: why there is none, empty when there is.
+
+    `group_sa`: what the key server gave.
+    """
 
     elapsed_s: float
     trouble: str = ""
+    group_sa: GroupSA | None = field(default=None, repr=False)
 
 
 def population(count: int, method: str, server: IPAddress) -> list[CrowdMember]:
@@ -156,6 +162,7 @@ class Crowd:
 
     def __init__(self, target: Target) -> None:
         self._target: Final = target
+        self._gpad: Final = Gpad((entry_for(target.name),))
         self._clock: Final = SystemClock()
         self._entropy: Final = SystemEntropy()
         self._pumps: dict[IPAddress, Pump[MemberEvent]] = {}
@@ -178,11 +185,14 @@ class Crowd:
 
         def on_event(event: MemberEvent) -> None:
             trouble = event.text if isinstance(event, RegistrationFailed) else ""
+            group_sa = event.group_sa if isinstance(event, Registered) else None
             if isinstance(event, Registered | RegistrationFailed) and not done.done():
-                done.set_result(Outcome(self._clock.monotonic() - began, trouble))
+                done.set_result(Outcome(self._clock.monotonic() - began, trouble, group_sa))
 
-        engine = MemberEngine(self._settings(member), member.credentials, _GPAD, self._entropy, self._clock.utc)
-        pump = self._pumps[member.address] = Pump[MemberEvent](engine, self._send, on_event, self._clock)
+        engine = MemberEngine(self._settings(member), member.credentials, self._gpad, self._entropy, self._clock.utc)
+        pump = self._pumps[member.address] = Pump[MemberEvent](
+            engine, self._send, on_event, self._clock, engine.prepare
+        )
         engine.register(GroupId.of_number(GROUP), began)
         pump.turn()
         return await done

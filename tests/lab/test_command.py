@@ -78,7 +78,8 @@ def test_nothing_runs_on_after_an_interrupt(tmp_path: Path, kernel: str, number:
     report = tmp_path / "report"
     boots_before = set(BOOTS.glob("*"))
     running = subprocess.Popen(
-        [LAB, "run", "first-light", "--kernel", kernel, "--report", report],
+        # A suite that was started with SIGINT ignored, as by nohup and &, hands that down.
+        ["env", "--default-signal=INT", LAB, "run", "first-light", "--kernel", kernel, "--report", report],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -18,5 +18,5 @@ def test_the_second_key_server_serves_and_the_way_back_loses_nothing(run: Run, l
     assert run.status == 0
     assert (run.result["scenario"], run.result["kernel"]) == ("failover", lab_kernel)
     metrics = run.result["metrics"]
-    assert (metrics["sent"], metrics["lost"], metrics["cleartext_on_wire"]) == (4000, 0, 0)
+    assert (metrics["sent"], metrics["lost"], metrics["cleartext_on_wire"]) == (6000, 0, 0)
     assert metrics["teks"] == 2

@@ -1,4 +1,4 @@
-"""What a host of the lab can do: run, send, receive, have its wire captured, be cut off. Any kernel will do."""
+"""What a host of the lab can do: run, send, receive, have its wire captured, be cut off. In namespaces or kernels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from scripts.lib.apart import run_apart
 EVERY = list(range(10))
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["one", "several"])
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     report = tmp_path_factory.mktemp("report")
-    argv = [sys.executable, str(Path(__file__).with_name("hosts_story.py")), str(report)]
-    ended = run_apart(argv, timeout_s=90, on_line=lambda line: None, extra=["--mount-proc", "--net"])
+    argv = [sys.executable, str(Path(__file__).with_name("hosts_story.py")), str(report), request.param]
+    ended = run_apart(argv, timeout_s=180, on_line=lambda line: None, extra=["--mount-proc", "--net"])
     assert ended.status == 0, "\n".join(ended.lines)
     story: dict[str, Any] = json.loads(ended.lines[-1])
-    return story
+    return story | {"asked": request.param}
+
+
+def test_hosts_share_a_kernel_or_have_their_own(seen: dict[str, Any]) -> None:
+    assert seen["kernels"] == {"one": 1, "several": 2}[seen["asked"]]
 
 
 def test_a_receiver_has_what_was_sent_in_order(seen: dict[str, Any]) -> None:

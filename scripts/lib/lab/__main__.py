@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from scripts.lib.kernels import KernelUnavailable, obtain
+from scripts.lib.kernels import KernelUnavailable
 from scripts.lib.lab.report import print_result
-from scripts.lib.lab.runner import CHOICES, NATIVE, choose_kernel, report_folder, require_root, run
+from scripts.lib.lab.runner import CHOICES, choose_kernel, obtain_kernels, report_folder, require_root, run
 from scripts.lib.lab.scenarios import SCENARIOS
 
 __all__ = ["lab"]
@@ -47,8 +47,7 @@ def run_scenario(name: str, kernel: str | None, json_file: Path | None, report: 
         kernel, why = choose_kernel(SCENARIOS[name])
         console.print(f"kernel: {kernel} ({why})", highlight=False)
     try:
-        if kernel != NATIVE:
-            obtain(kernel)
+        obtain_kernels(kernel)
         if json_file is not None:
             json_file.touch()
         folder = report_folder(name, report)

@@ -5,8 +5,9 @@ It knows nothing of IPsec and needs nothing but Python, so that it runs on any h
     python app.py send --interface eth0 --tag light --count 1000 --rate 500 GROUP PORT [GROUP PORT ...]
     python app.py receive --interface eth0 --output FILE GROUP PORT [GROUP PORT ...]
 
-`send` prints what it did as JSON. `receive` keeps FILE up to date (JSON: group -> list of [tag, number], in the order
-of arrival) until it is ended.
+`send` prints what it did as JSON; without `--count` it sends until it is ended. With `--connected` each datagram goes
+out twice: of a socket that is connected to the group too, with `-connected` after its tag. `receive` keeps FILE up to
+date (JSON: group -> list of [tag, number], in the order of arrival) until it is ended.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-__all__ = ["MARKER", "Group", "main"]
+__all__ = ["CONNECTED", "MARKER", "Group", "main"]
 
 MARKER = b"mcastsec-lab"  # opens every datagram, so that it is found on a wire where it should not be
+CONNECTED = "-connected"  # after the tag of what a connected socket sent
 RECEIVE_BUFFER = 8 << 20
 IDLE_S = 0.2
 
@@ -71,25 +73,41 @@ def _mreqn(group: bytes, index: int) -> bytes:
     return group + bytes(4) + index.to_bytes(4, sys.byteorder)
 
 
-def send(groups: Sequence[Group], interface: str, tag: str, count: int, rate_pps: float) -> dict[str, dict[str, int]]:
-    """Send `count` datagrams to each group in turn. Gives per group how many the kernel took (`sent`) and `refused`."""
-    sockets = [sending_socket(group, interface) for group in groups]
+def send(
+    groups: Sequence[Group], interface: str, tag: str, count: int | None, rate_pps: float, *, connected: bool = False
+) -> dict[str, dict[str, int]]:
+    """Send `count` datagrams to each group in turn, or until SIGTERM.
+
+    Gives per group how many the kernel took (`sent`) and `refused`.
+    """
+    stopping = _until_ended()
+    outlets = [(sending_socket(group, interface), group, tag, group[0]) for group in groups]
+    if connected:
+        for group in groups:
+            outlet = sending_socket(group, interface)
+            outlet.connect(group)
+            outlets.append((outlet, group, tag + CONNECTED, group[0]))
     done = {address: {"sent": 0, "refused": 0} for address, _ in groups}
     began = time.monotonic()
-    for number in range(count):
-        for sender, (address, port) in zip(sockets, groups, strict=True):
+    number = 0
+    while not stopping() and (count is None or number < count):
+        for outlet, group, word, address in outlets:
+            datagram = b"%s %s %d" % (MARKER, word.encode(), number)
             try:
-                sender.sendto(b"%s %s %d" % (MARKER, tag.encode(), number), (address, port))
+                if word == tag:
+                    outlet.sendto(datagram, group)
+                else:
+                    outlet.send(datagram)
                 done[address]["sent"] += 1
             except OSError:
                 done[address]["refused"] += 1
-        time.sleep(max(0.0, began + (number + 1) / rate_pps - time.monotonic()))
+        number += 1
+        time.sleep(max(0.0, began + number / rate_pps - time.monotonic()))
     return done
 
 
-def receive(groups: Sequence[Group], interface: str, output: Path) -> None:
-    """Receive until SIGTERM, keeping `output` up to date whenever nothing came for a moment."""
-    got: dict[str, list[tuple[str, int]]] = {address: [] for address, _ in groups}
+def _until_ended() -> Callable[[], bool]:
+    """Whether SIGTERM came, from now on."""
     stopping = False
 
     def stop(_signal: int, _frame: object) -> None:
@@ -97,12 +115,19 @@ def receive(groups: Sequence[Group], interface: str, output: Path) -> None:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
+    return lambda: stopping
+
+
+def receive(groups: Sequence[Group], interface: str, output: Path) -> None:
+    """Receive until SIGTERM, keeping `output` up to date whenever nothing came for a moment."""
+    got: dict[str, list[tuple[str, int]]] = {address: [] for address, _ in groups}
+    stopping = _until_ended()
     with selectors.DefaultSelector() as selector:
         for group in groups:
             selector.register(receiving_socket(group, interface), selectors.EVENT_READ, group[0])
         _save(output, got)
         written = 0
-        while not stopping:
+        while not stopping():
             ready = selector.select(IDLE_S)
             for key, _ in ready:
                 if isinstance(key.fileobj, socket.socket):
@@ -140,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("action", choices=["send", "receive"])
     parser.add_argument("--interface", default="eth0")
     parser.add_argument("--tag", default="test", help="word that every datagram carries")
-    parser.add_argument("--count", type=int, default=1000, help="datagrams to each group")
+    parser.add_argument("--count", type=int, help="datagrams to each group; without it until ended")
+    parser.add_argument("--connected", action="store_true", help="send of connected sockets as well")
     parser.add_argument("--rate", type=float, default=500, help="datagrams a second to each group")
     parser.add_argument("--output", type=Path, help="where receive writes")
     parser.add_argument("groups", nargs="+", metavar="GROUP PORT")
@@ -149,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("every GROUP wants its PORT")
     groups = [(address, int(port)) for address, port in zip(chosen.groups[::2], chosen.groups[1::2], strict=True)]
     if chosen.action == "send":
-        print(json.dumps(send(groups, chosen.interface, chosen.tag, chosen.count, chosen.rate)))
+        done = send(groups, chosen.interface, chosen.tag, chosen.count, chosen.rate, connected=chosen.connected)
+        print(json.dumps(done))
     elif chosen.output is None:
         parser.error("receive needs --output")
     else:

@@ -15,6 +15,8 @@ from scripts.lib.lab.hosts import Host, LabError, Process, wait_until
 from scripts.lib.lab.toml import Table, document
 
 __all__ = [
+    "DOMAIN",
+    "Credential",
     "KeyServer",
     "Member",
     "Membership",
@@ -42,7 +44,8 @@ def _fqdn(name: str) -> Table:
 class SecuredGroup:
     """A group with one flow of UDP datagrams. `number`: the GDOI group; `source`: its only sender, None for any.
 
-    `roles`: host name -> role of each member. `lifetime_s`: of its TEKs, None for the key server's own choice.
+    `roles`: host name -> role of each member. `lifetime_s`: of its TEKs, None for the key server's own choice. `kek`:
+    its Rekey SA as the key server's configuration has it, None for a group without.
     """
 
     number: int
@@ -53,6 +56,7 @@ class SecuredGroup:
     source: str | None = None
     port: int = 5000
     lifetime_s: int | None = None
+    kek: Table | None = None
 
     @property
     def app(self) -> Group:
@@ -74,15 +78,30 @@ class SecuredGroup:
             "name": self.name,
             "members": [{"name": name, "role": role} for name, role in self.roles.items()],
             "teks": [{"flow": self.flow, "transform": self.transform, **lifetime}],
+            **({} if self.kek is None else {"kek": self.kek}),
         }
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """One that a key server knows by its address and pre-shared key. `name`: in the configuration and its FQDN."""
+
+    name: str
+    address: str
+    key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
-    """One that a key server knows by its address and pre-shared key."""
+    """A host that a key server knows by its address and pre-shared key."""
 
     host: Host
     key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+
+    @property
+    def credential(self) -> Credential:
+        """As the key server has it."""
+        return Credential(self.host.name, str(self.host.ipv4), self.key)
 
 
 class _Daemon:
@@ -107,17 +126,28 @@ class _Daemon:
         """What it logged."""
         return self._process.log
 
-    def ask(self, command: str) -> Any:
+    def ask(self, command: str, *arguments: str) -> Any:
         """What its control command says, as JSON."""
-        done = self.host.run(self._control, command, "--socket", self._socket, "--json")
+        done = self.host.run(self._control, command, *arguments, "--socket", self._socket, "--json")
         if done.status:
             raise LabError(f"{self.host.name}: {self._control} {command}: {done.errors.strip()}")
         return json.loads(done.output)["result"]
 
-    def show(self, command: str) -> str:
+    def show(self, command: str, *arguments: str) -> str:
         """What its control command shows people."""
-        done = self.host.run(self._control, command, "--socket", self._socket)
+        done = self.host.run(self._control, command, *arguments, "--socket", self._socket)
         return done.output + done.errors
+
+    def processor_s(self) -> float:
+        """The processor's time it used (proc(5): utime and stime)."""
+        fields = self._proc("stat")[0].rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name: str) -> list[str]:
+        done = self.host.run("cat", f"/proc/{self._process.pid}/{name}")
+        if done.status:
+            raise LabError(f"{self.host.name}: it has ended: {_last_line(self._process.log)}")
+        return done.output.splitlines()
 
     def stop(self) -> None:
         """A clean stop. Raises LabError if it ends in any other way."""
@@ -129,18 +159,27 @@ class _Daemon:
 class KeyServer(_Daemon):
     """A running gckd."""
 
-    def __init__(self, host: Host, members: Sequence[Membership], groups: Sequence[SecuredGroup]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        members: Sequence[Membership],
+        groups: Sequence[SecuredGroup],
+        *,
+        others: Sequence[Credential] = (),
+    ) -> None:
+        """`others`: members besides those that are hosts."""
+        known = [*(member.credential for member in members), *others]
         tables: dict[str, Table | Sequence[Table]] = {
             "gckd": {"control_socket": host.path("gckd.sock"), "store": host.path("store.db")},
             "identity": _fqdn(identity_of(host)),
             "members": [
                 {
-                    "name": member.host.name,
-                    "identity": _fqdn(identity_of(member.host)),
-                    "address": str(member.host.ipv4),
-                    "psk_file": host.write(f"{member.host.name}.psk", member.key, secret=True),
+                    "name": each.name,
+                    "identity": _fqdn(f"{each.name}.{DOMAIN}"),
+                    "address": each.address,
+                    "psk_file": host.write(f"{each.name}.psk", each.key, secret=True),
                 }
-                for member in members
+                for each in known
             ],
             "groups": [group.served for group in groups],
         }
@@ -161,17 +200,6 @@ class PreparedKeyServer(_Daemon):
     def peak_mb(self) -> float:
         """The most memory it had at a time (VmHWM of proc(5))."""
         return next(int(line.split()[1]) / 1024 for line in self._proc("status") if line.startswith("VmHWM:"))
-
-    def processor_s(self) -> float:
-        """The processor's time it used (proc(5): utime and stime)."""
-        fields = self._proc("stat")[0].rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def _proc(self, name: str) -> list[str]:
-        done = self.host.run("cat", f"/proc/{self._process.pid}/{name}")
-        if done.status:
-            raise LabError(f"{self.host.name}: gckd has ended: {_last_line(self._process.log)}")
-        return done.output.splitlines()
 
 
 def _last_line(log: str) -> str:
@@ -276,6 +304,22 @@ class Member(_Daemon):
     def served_by(self) -> list[str]:
         """The key server of each group, by its name in the configuration."""
         return [str(row["key_server"]) for row in self.ask("status")["groups"]]
+
+    def packets(self) -> int:
+        """What its SAs have passed so far."""
+        rows: list[dict[str, Any]] = self.ask("sas")
+        return sum(row["packets"] or 0 for row in rows)
+
+    def watch(self) -> None:
+        """Have `gmctl events` running from now on, for `events`."""
+        self._events = self.host.start("events", "gmctl", "events", "--socket", self._socket, "--json")
+        wait_until(f"{self.host.name}: its events are told", lambda: bool(self._events.log), START_S)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The events of a kind so far, since `watch`."""
+        lines = self._events.log.splitlines()
+        told = [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
+        return [event for event in told if event["event"] == kind]
 
     def wait_refused(self, timeout_s: float = 60) -> tuple[str, str]:
         """Wait until the registration of its only group failed; cause (one word) and text."""

@@ -13,9 +13,9 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Protocol
 
-from scripts.lib.lab.app import Group
+from scripts.lib.lab.app import CONNECTED, Group
 
-__all__ = ["Completed", "Host", "LabError", "Lan", "Process", "Receiver", "came_about", "send", "wait_until"]
+__all__ = ["Completed", "Host", "LabError", "Lan", "Process", "Receiver", "Stream", "came_about", "send", "wait_until"]
 
 APP = Path(__file__).with_name("app.py")
 
@@ -134,11 +134,33 @@ def send(
     return counts
 
 
+class Stream:
+    """The application on a host that sends a steady stream to groups, from its start until it is stopped.
+
+    It sends each datagram twice, of a socket that is not connected and of one that is, which have tags of their own.
+    """
+
+    def __init__(self, host: Host, groups: Sequence[Group], *, rate_pps: float) -> None:
+        self.host = host
+        self.tags = (host.name, host.name + CONNECTED)
+        options = ["--interface", host.interface, "--tag", host.name, "--rate", str(rate_pps), "--connected"]
+        self._process = host.start("stream", "python", str(APP), "send", *options, *_words(groups))
+
+    def stop(self) -> Mapping[str, Mapping[str, int]]:
+        """End it. Per group: how many datagrams its kernel took (`sent`) and `refused`."""
+        status = self._process.stop()
+        if status:
+            raise LabError(f"{self.host.name}: the stream broke: {self._process.log.strip()}")
+        counts: Mapping[str, Mapping[str, int]] = json.loads(self._process.log)
+        return counts
+
+
 class Receiver:
     """The application on a host that receives groups' datagrams, from its start until it is stopped."""
 
     def __init__(self, host: Host, groups: Sequence[Group]) -> None:
         self.host = host
+        self._groups = tuple(groups)
         self._file = "received.json"
         options = ["--interface", host.interface, "--output", host.path(self._file)]
         self._process = host.start("app", "python", str(APP), "receive", *options, *_words(groups))
@@ -152,6 +174,17 @@ class Receiver:
     def numbers(self, group: Group, tag: str) -> list[int]:
         """The numbers of the datagrams received with `tag`, in the order of their arrival."""
         return [number for was, number in json.loads(self.host.read(self._file))[group[0]] if was == tag]
+
+    def everything(self) -> dict[Group, dict[str, list[int]]]:
+        """The numbers received, by group and tag, in the order of their arrival."""
+        got = json.loads(self.host.read(self._file))
+        sorted_out: dict[Group, dict[str, list[int]]] = {}
+        for group in self._groups:
+            tags: dict[str, list[int]] = {}
+            sorted_out[group] = tags
+            for tag, number in got[group[0]]:
+                tags.setdefault(tag, []).append(number)
+        return sorted_out
 
     def total(self) -> int:
         """All datagrams received so far, of all groups and tags."""

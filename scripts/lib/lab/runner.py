@@ -11,21 +11,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scripts.lib import anykernel
 from scripts.lib.apart import run_apart
-from scripts.lib.kernels import KERNELS, TREE, obtain
+from scripts.lib.boots import BootFailed
+from scripts.lib.kernels import KERNELS, TREE
 from scripts.lib.lab.report import Result, event_of, print_event
-from scripts.lib.lab.stage import Scenario
+from scripts.lib.lab.stage import NATIVE, SEVERAL, Scenario
 from scripts.lib.probe import missing_for_esp
-from scripts.lib.uml import BootFailed, boot
 
-__all__ = ["CHOICES", "FALLBACK", "NATIVE", "choose_kernel", "report_folder", "run"]
+__all__ = ["CHOICES", "FALLBACK", "choose_kernel", "obtain_kernels", "report_folder", "run"]
 
-NATIVE = "native"
 FALLBACK = "uml-6.1"
-CHOICES = (NATIVE, *KERNELS)
+CHOICES = (NATIVE, *anykernel.NAMES, SEVERAL)
 TIMEOUT_S = 900
 MEMORY_MB = 2048
-# Inside UML these are the guest's own memory or its own view: nothing written there would be seen outside.
+# Inside another kernel these are the guest's own memory or its own view: nothing written there would be seen outside.
 NOT_SEEN_OUTSIDE = ("/run", "/dev", "/proc", "/sys")
 
 
@@ -33,8 +33,16 @@ def choose_kernel(scenario: Scenario) -> tuple[str, str]:
     """The kernel to take when none was asked for, and why."""
     if not scenario.needs_esp:
         return NATIVE, "no ESP is needed"
+    if scenario.spread:
+        return SEVERAL, "its hosts are spread over several kernels"
     missing = missing_for_esp()
     return (FALLBACK, f"this machine's own kernel has {missing}") if missing else (NATIVE, "it has ESP")
+
+
+def obtain_kernels(kernel: str) -> None:
+    """Fetch what a choice of kernel needs. Raises KernelUnavailable."""
+    for name in {NATIVE: (), SEVERAL: tuple(KERNELS)}.get(kernel, (kernel,)):
+        anykernel.obtain(name)
 
 
 def report_folder(scenario: str, asked: Path | None) -> Path:
@@ -44,7 +52,7 @@ def report_folder(scenario: str, asked: Path | None) -> Path:
     """
     folder = (asked or TREE / "reports" / f"{scenario}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}").resolve()
     if any(folder.is_relative_to(hidden) for hidden in NOT_SEEN_OUTSIDE):
-        raise ValueError(f"{folder}: a UML kernel has its own {folder.parts[1]}; choose another place")
+        raise ValueError(f"{folder}: a kernel of the lab has its own {folder.parts[1]}; choose another place")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: is not empty")
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,11 +90,12 @@ def run(scenario: Scenario, kernel: str, report: Path, console: Console, *, keep
 
 def _inside(kernel: str, argv: Sequence[str], on_line: Callable[[str], None]) -> str:
     """Run the inside to its end; why it could not be, if so."""
-    if kernel == NATIVE:
+    if kernel in (NATIVE, SEVERAL):
         ended = run_apart(argv, timeout_s=TIMEOUT_S, on_line=on_line, extra=["--mount-proc", "--net"])
         return f"not done after {TIMEOUT_S} s" if ended.timed_out else ""
+    patience_s = TIMEOUT_S * anykernel.patience_with(kernel)
     try:
-        boot(obtain(kernel), argv, timeout_s=TIMEOUT_S, memory_mb=MEMORY_MB, on_line=on_line)
+        anykernel.boot(kernel, argv, timeout_s=patience_s, memory_mb=MEMORY_MB, on_line=on_line)
     except BootFailed as failure:
         return str(failure)
     return ""

@@ -15,17 +15,21 @@ from scripts.lib.lab.app import Group
 from scripts.lib.lab.hosts import Host, LabError, Lan
 from scripts.lib.lab.namespaces import NamespaceLan
 from scripts.lib.lab.report import EVENT, Expectation, Result, without_keys
+from scripts.lib.lab.several import SeveralKernelsLan
 from scripts.lib.lab.topology import Topology
 from scripts.lib.lab.wire import Keys, Wire, keys_of
 
-__all__ = ["Scenario", "Stage", "perform"]
+__all__ = ["NATIVE", "SEVERAL", "Scenario", "Stage", "perform"]
+
+NATIVE, SEVERAL = "native", "uml-mixed"
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A story by name. `summary`: one line for `lab list`; `story`: tells it on a stage.
 
-    `needs_esp`: the kernel must have ESP; where not, the machine's own will do.
+    `needs_esp`: the kernel must have ESP; where not, the machine's own will do. `spread`: meant for hosts on several
+    kernels, as well as it can be told on one.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Scenario:
     topology: Topology
     story: Callable[[Stage], None]
     needs_esp: bool = True
+    spread: bool = False
 
 
 class Stage:
@@ -100,6 +105,10 @@ class Stage:
             self._wires[host.name] = Wire(self._lan.pcap(host))
         return self._wires[host.name]
 
+    def wire_so_far(self, host: Host) -> Wire:
+        """What was on a host's wire until a moment ago, while the capture goes on."""
+        return Wire(self._lan.pcap(host))
+
     def count_clear(self, groups: Sequence[Group]) -> int:
         """Packets of the groups in clear, on all wires; kept as text where there are any."""
         packets = [packet for host in self.hosts for packet in self.wire(host).clear(groups)]
@@ -114,8 +123,12 @@ def _tell(event: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _lan(topology: Topology, report: Path, *, keep: bool) -> Iterator[Lan]:
-    lan = NamespaceLan(topology, report, keep=keep)
+def _lan(topology: Topology, kernel: str, report: Path, *, keep: bool) -> Iterator[Lan]:
+    lan: Lan
+    if kernel == SEVERAL:
+        lan = SeveralKernelsLan(topology, report, keep=keep)
+    else:
+        lan = NamespaceLan(topology, report, keep=keep)
     try:
         yield lan
     finally:
@@ -129,7 +142,7 @@ def perform(scenario: Scenario, kernel: str, report: Path, *, keep: bool = False
     (report / "topology.txt").write_text(drawing + "\n", encoding="utf-8")
     _tell({"drawing": drawing})
     try:
-        with _lan(scenario.topology, report, keep=keep) as lan:
+        with _lan(scenario.topology, kernel, report, keep=keep) as lan:
             scenario.story(Stage(lan, result, report, keep=keep))
     except LabError as error:
         result.trouble = str(error)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 __all__ = ["Table", "Value", "document"]
 
-Value: TypeAlias = "str | int | bool | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value]"
 Table: TypeAlias = Mapping[str, Value]
 
 
@@ -24,7 +24,7 @@ def document(tables: Mapping[str, Table | Sequence[Table]]) -> str:
 
 
 def _value(value: Value) -> str:
-    if isinstance(value, str | bool | int):
+    if isinstance(value, str | bool | int | float):
         return json.dumps(value)  # for these, JSON's form is TOML's too
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + " }"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
 
 __all__ = ["Place", "Topology"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A host in the drawing. `number`: its place on the LAN, the last part of its addresses; `role`: for people."""
+    """A host in the drawing. `number`: its place on the LAN, the last part of its addresses; `role`: for people.
+
+    `esp`: its kernel must have ESP; where not, any kernel serves it.
+    """
 
     name: str
     number: int
     role: str
+    esp: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,27 @@ class Topology:
     ipv6: IPv6Network
 
     @staticmethod
-    def of(*roles: tuple[str, str]) -> Topology:
-        """Hosts as (name, role), numbered from 1 in their order."""
-        places = tuple(Place(name, number, role) for number, (name, role) in enumerate(roles, start=1))
+    def of(*roles: tuple[str, str], plain: Collection[str] = ()) -> Topology:
+        """Hosts as (name, role), numbered from 1 in their order; those named in `plain` need no ESP."""
+        places = tuple(
+            Place(name, number, role, name not in plain) for number, (name, role) in enumerate(roles, start=1)
+        )
         return Topology(places, IPv4Network("10.9.0.0/24"), IPv6Network("fd09::/64"))
+
+    def only(self, places: Sequence[Place]) -> Topology:
+        """The same LAN with these hosts alone."""
+        return replace(self, places=tuple(places))
+
+    def dump(self) -> dict[str, Any]:
+        """All of it for JSON."""
+        places = [astuple(place) for place in self.places]
+        return {"places": places, "ipv4": str(self.ipv4), "ipv6": str(self.ipv6)}
+
+    @staticmethod
+    def load(content: Mapping[str, Any]) -> Topology:
+        """What `dump` gave."""
+        places = tuple(Place(*fields) for fields in content["places"])
+        return Topology(places, IPv4Network(content["ipv4"]), IPv6Network(content["ipv6"]))
 
     def ipv4_of(self, place: Place) -> IPv4Address:
         """The host's IPv4 address."""

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from scripts.lib.lab.scenarios import failover, first_light, many_members, renewal
+from scripts.lib.lab.scenarios import (
+    evict,
+    failover,
+    first_light,
+    lossy_rekey,
+    many_members,
+    push_attack,
+    rekey,
+    renewal,
+)
 from scripts.lib.lab.stage import Scenario
 
 __all__ = ["SCENARIOS"]
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (first_light.SCENARIO, renewal.SCENARIO, many_members.SCENARIO, failover.SCENARIO)
+    for scenario in (
+        first_light.SCENARIO,
+        renewal.SCENARIO,
+        many_members.SCENARIO,
+        failover.SCENARIO,
+        rekey.SCENARIO,
+        rekey.SHORT,
+        lossy_rekey.SCENARIO,
+        lossy_rekey.SHORT,
+        evict.SCENARIO,
+        push_attack.SCENARIO,
+    )
 }
