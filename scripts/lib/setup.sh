@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sets up what the entries in scripts/ need, on Debian 12 or later: sourced by them, silent when nothing is to be done.
 #
-#   source lib/setup.sh [python|kernels|peers]
+#   source lib/setup.sh [python|kernels|peers] [machines]
 #
 # Debian packages are installed only where missing, the Python environment only where pyproject.toml, the constraints
 # or the interpreter changed. Afterwards `$tree` is the checkout and `$python` its interpreter.
@@ -32,6 +32,8 @@ kernel_needs=(
   "linux-libc-dev test -f /usr/include/linux/xfrm.h"
   "user-mode-linux test -x /usr/bin/linux.uml"
 )
+# For stock kernels in virtual machines, whose names begin with qemu.
+machine_needs=("qemu-system-x86 command -v qemu-system-x86_64")
 # Other makers' programs, without which their tests are skipped.
 peer_needs=(
   "strongswan-charon test -x /usr/lib/ipsec/charon"
@@ -98,5 +100,6 @@ case ${1:-kernels} in
     install_peers
     ;;
 esac
+if [ "${2:-}" = machines ]; then install_packages "${machine_needs[@]}"; fi
 install_python
 cd "$tree"

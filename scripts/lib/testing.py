@@ -22,20 +22,27 @@ from pathlib import Path
 
 import click
 
-from scripts.lib import iproute2
-from scripts.lib.kernels import KERNELS, TREE, KernelUnavailable, obtain
+from scripts.lib import anykernel, iproute2
+from scripts.lib.kernels import KERNELS, TREE, KernelUnavailable
 
 __all__ = ["Counts", "Part", "Running", "main", "parts_for"]
 
 AT_ONCE = 2
+PATIENCE_S = 1200
 LAB_SCENARIOS = {
     "first-light": "test_first_light.py",
     "renewal": "test_renewal.py",
     "failover": "test_failover.py",
 }
 """Scenarios that run on each kernel, with their tests."""
-NATIVE_SCENARIOS = {"many-members": "test_many_members.py"}
-"""Scenarios that need nothing of a kernel, so that the machine's own will do."""
+OTHER_SCENARIOS = {
+    "many-members": ("native", "test_many_members.py"),
+    "rekey": ("uml-mixed", "test_rekey.py"),
+    "lossy-rekey": ("uml-mixed", "test_lossy_rekey.py"),
+    "evict": ("uml-6.12", "test_evict.py"),
+    "push-attack": ("uml-7.2", "test_push_attack.py"),
+}
+"""Scenarios that run once: their kernel, the machine's own where they need nothing of it, and their tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Part:
     name: str
     argv: tuple[str, ...]
     tests: bool = False
-    timeout_s: float = 1200
+    timeout_s: float = PATIENCE_S
     says_skips: bool = False
 
 
@@ -158,19 +165,35 @@ def parts_for(kernels: Sequence[str], *, quick: bool) -> list[Part]:
     on_kernels = [
         Part(
             f"kernel tests on {name}",
-            (python, "-m", "scripts.lib.uml", name, *pytest, "-p", "no:cacheprovider", "--timeout=300", "tests/kernel"),
+            (
+                python,
+                "-m",
+                anykernel.runner_of(name),
+                name,
+                *pytest,
+                "-p",
+                "no:cacheprovider",
+                f"--timeout={300 * anykernel.patience_with(name)}",
+                "tests/kernel",
+            ),
             tests=True,
+            timeout_s=PATIENCE_S * anykernel.patience_with(name),
         )
         for name in kernels
     ]
     labs = [
-        Part(f"{scenario} on {name}", (*pytest, f"--lab-kernel={name}", f"tests/lab/{test}"), tests=True)
+        Part(
+            f"{scenario} on {name}",
+            (*pytest, f"--lab-kernel={name}", f"tests/lab/{test}"),
+            tests=True,
+            timeout_s=PATIENCE_S * anykernel.patience_with(name),
+        )
         for name in kernels
         for scenario, test in LAB_SCENARIOS.items()
     ]
     labs += [
-        Part(scenario, (*pytest, "--lab-kernel=native", f"tests/lab/{test}"), tests=True)
-        for scenario, test in NATIVE_SCENARIOS.items()
+        Part(f"{scenario} on {name}", (*pytest, f"--lab-kernel={name}", f"tests/lab/{test}"), tests=True)
+        for scenario, (name, test) in OTHER_SCENARIOS.items()
     ]
     command = Part("lab", (*pytest, "tests/lab/test_command.py", "tests/lab/test_hosts.py"), tests=True)
     own_kernel = Part(
@@ -237,7 +260,7 @@ def _fetch(kernels: Sequence[str]) -> tuple[list[str], list[str]]:
     had, missing = [], []
     for name in kernels:
         try:
-            click.echo(f"{name}: {obtain(name).release}")
+            click.echo(f"{name}: {anykernel.obtain(name)}")
             had.append(name)
         except KernelUnavailable as error:
             click.echo(f"FAILED: {error}")
@@ -253,7 +276,13 @@ def _fetch(kernels: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Only what needs no kernel and no root: under a minute.")
-@click.option("--kernel", "kernels", multiple=True, type=click.Choice(list(KERNELS)), help="Only these UML kernels.")
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    type=click.Choice(anykernel.NAMES),
+    help="Only these kernels; default: those that start with uml.",
+)
 def main(quick: bool, kernels: tuple[str, ...]) -> None:
     """Run the checks and tests: on this machine, inside UML kernels, and in the lab."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
