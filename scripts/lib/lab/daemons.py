@@ -27,7 +27,7 @@ __all__ = [
     "key_server_for",
 ]
 
-START_S = 60
+START_S = 180
 DOMAIN = "lab.example"
 
 
