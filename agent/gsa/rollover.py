@@ -134,7 +134,9 @@ def _line(held: Sequence[_S], new: Sequence[_S], update: GsaUpdate, now: float) 
     given = {_identity(sa): sa for sa in new}
     again = {identity: sa for identity, sa in given.items() if _same_key(sa, there.get(identity))}
     fresh: list[_S] = [sa for identity, sa in given.items() if identity not in again]
-    successors = _Successors(held, fresh, again)
+    # What an old SA outlasts is the switch as this copy moves it, not as the copy before had it.
+    moved = [_waiting_on(sa, again[_identity(sa)], (), now) if _identity(sa) in again else sa for sa in held]
+    successors = _Successors(moved, fresh, again)
     kept: list[_S] = []
     for place, (identity, sa) in enumerate(there.items()):
         if identity in again:

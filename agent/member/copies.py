@@ -36,7 +36,9 @@ def content_of(update: GsaUpdate) -> Hashable:
 class HeardRekeys:
     """The rekeys of one group, as they were heard since the latest registration.
 
-    `series`: the SPI of the Rekey SA under which a rekey came, each of which has numbers of its own.
+    `series`: the SPI of the Rekey SA under which a rekey came, each of which has numbers of its own. What a
+    registration gave is all there is until then: copies that still come under a Rekey SA before the one it gave tell of
+    no miss.
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class HeardRekeys:
         self._counts: dict[Hashable, int] = {}
         self._unheard: deque[tuple[bytes, int]] = deque(maxlen=_MOST_GAP)
         self._latest: dict[bytes, int] = {}
+        self._counted: deque[bytes] | None = None
 
     @property
     def missed(self) -> bool:
@@ -54,6 +57,8 @@ class HeardRekeys:
     def gap(self, series: bytes, expected: int, got: int) -> None:
         """Number `got` came where `expected` was the next."""
         self._reached(series, got)
+        if self._counted is not None and series not in self._counted:
+            return
         self._unheard.extend((series, number) for number in range(max(expected, got - _MOST_GAP), got))
 
     def heard(self, series: bytes, sequence: int, content: Hashable) -> None:
@@ -65,10 +70,16 @@ class HeardRekeys:
         while len(self._counts) > _REMEMBERED:
             del self._counts[next(iter(self._counts))]
 
-    def caught_up(self) -> None:
-        """A registration brought all there is; what was learned of the copies stays."""
+    def follows(self, series: bytes) -> None:
+        """A rekey brought the Rekey SA under which the next ones come."""
+        if self._counted is not None and series not in self._counted:
+            self._counted.append(series)
+
+    def caught_up(self, series: bytes | None) -> None:
+        """A registration brought all there is, up to that Rekey SA if any; what was learned of the copies stays."""
         self._unheard.clear()
         self._counts.clear()
+        self._counted = deque(() if series is None else (series,), maxlen=_REMEMBERED)
 
     def _reached(self, series: bytes, sequence: int) -> None:
         self._latest.pop(series, None)

@@ -142,7 +142,7 @@ class Rekeys:
     def registered(self, group_sa: GroupSA, source: RekeySource) -> None:
         """Follow the rekeys of a group as a registration left it; what was missed before is caught up with."""
         state = self._states.setdefault(group_sa.group, RekeyState())
-        state.heard.caught_up()
+        state.heard.caught_up(None if group_sa.rekey is None else group_sa.rekey.spi)
         state.refused = None
         self.watch(group_sa, source)
 
@@ -271,6 +271,8 @@ class Rekeys:
         if gap is not None and gap[1] == event.update.sequence:
             state.heard.gap(event.rekey_spi, *gap)
         state.heard.heard(event.rekey_spi, event.update.sequence, content_of(event.update))
+        if event.update.rekey is not None:
+            state.heard.follows(event.update.rekey.spi)
         if state.heard.missed:
             self._taker.need(group, Need.MISSED)
         else:

@@ -7,10 +7,10 @@ something changed anywhere, and just before and after it, the sender sends a pac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from netaddr import IPAddress
 
@@ -130,7 +130,7 @@ def departures(sent: tuple[Rekey, ...]) -> list[tuple[float, Rekey]]:
     )
 
 
-def hear(member: Member, copies: list[tuple[float, Rekey]], delays: list[float | None], *, in_order: bool) -> None:
+def hear(member: Member, copies: list[tuple[float, Rekey]], delays: Sequence[float | None], *, in_order: bool) -> None:
     """Let a member hear the copies that are not lost; one overtaken by a higher sequence number is a replay."""
     arrivals, latest = [], 0.0
     for sequence, ((departed, rekey), delay) in enumerate(zip(copies, delays, strict=True)):
@@ -144,19 +144,44 @@ def hear(member: Member, copies: list[tuple[float, Rekey]], delays: list[float |
             member.hear(rekey.update(received, departed))
 
 
-@given(st.data(), rekeys())
-def test_every_packet_finds_its_sa_at_every_receiver_that_heard_of_it_in_time(
-    data: st.DataObject, sent: tuple[Rekey, ...]
-) -> None:
-    sender, receivers = Member(Role.SENDER), [Member(Role.RECEIVER) for _ in range(_RECEIVERS)]
+@dataclass(frozen=True)
+class Case:
+    """Rekeys, and how late each copy reaches the sender and each receiver; None where it does not."""
+
+    sent: tuple[Rekey, ...]
+    sender: tuple[float | None, ...]
+    receivers: tuple[tuple[float | None, ...], ...]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A sender that misses a rekey stays where it is, which nobody can make good: it hears them all."""
+    sent = draw(rekeys())
     # The last copy arrives within the least ATD, and within what DTD leaves after that.
     latest_s = min(min(rekey.atd, rekey.atd if rekey.slack is None else rekey.slack) for rekey in sent) - 5.0
-    copies = departures(sent)
-    delay = st.floats(0.0, latest_s)
-    for member in (sender, *receivers):
-        # A sender that misses a rekey stays where it is, which nobody can make good: it hears them, and in their order.
-        delays = [data.draw(delay if member is sender else st.none() | delay) for _ in copies]
-        hear(member, copies, delays, in_order=member is sender)
+    count, delay = len(departures(sent)), st.floats(0.0, latest_s)
+    own = st.lists(delay, min_size=count, max_size=count).map(tuple)
+    others = st.lists(st.none() | delay, min_size=count, max_size=count).map(tuple)
+    return Case(sent, draw(own), tuple(draw(others) for _ in range(_RECEIVERS)))
+
+
+_LATE_COPY = Case(
+    (Rekey(at=100.0, spi=_FIRST + 1, atd=13, slack=None, copies=(0, 0.5, 1.0), deletes="last"),),
+    sender=(0.0, 0.0, 6.0),
+    receivers=((None, 0.0, 8.0),),
+)
+"""A receiver's last copy says a later switch than its first one did, and the old TEK is held until after that."""
+
+
+@given(cases())
+@example(_LATE_COPY)
+def test_every_packet_finds_its_sa_at_every_receiver_that_heard_of_it_in_time(case: Case) -> None:
+    sender, receivers = Member(Role.SENDER), [Member(Role.RECEIVER) for _ in case.receivers]
+    copies = departures(case.sent)
+    # The sender hears them in their order, too.
+    hear(sender, copies, case.sender, in_order=True)
+    for receiver, delays in zip(receivers, case.receivers, strict=True):
+        hear(receiver, copies, delays, in_order=False)
     for instant in sorted(set(sender.instants()) | {at for each in receivers for at in each.instants()}):
         for now in (instant - _TICK_S, instant, instant + _TICK_S):
             if now >= _LIFETIME_S:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ __all__ = [
     "Plan",
     "at_once",
     "drive",
+    "heard_in_time",
     "judge_acknowledgements",
     "judge_streams",
     "judge_switches",
@@ -133,6 +135,23 @@ class Ledger:
         """The rekeys of a group, oldest first, as they were when last asked for."""
         known = self._records.get(group.name, {})
         return [known[number] for number in sorted(known)]
+
+
+def heard_in_time(rekeyed: Mapping[str, Iterable[Mapping[str, Any]]]) -> set[tuple[str, str]]:
+    """Which hosts heard, in which group, a copy of every rekey before senders went over to the TEK that it brought.
+
+    `rekeyed`: the events of that kind, by host; a TEK is in the one of the first copy that the host heard. A TEK that
+    nobody heard of is nobody's.
+    """
+    brought: dict[str, set[str]] = defaultdict(set)
+    heard: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for host, events in rekeyed.items():
+        for event in events:
+            for sa in event["sas"]:
+                brought[event["name"]].add(sa["spi"])
+                if sa["send_in_s"] > 0:
+                    heard[host, event["name"]].add(sa["spi"])
+    return {(host, group) for (host, group), spis in heard.items() if spis == brought[group]}
 
 
 def judge_acknowledgements(stage: Stage, ledger: Ledger, groups: Sequence[SecuredGroup], plan: Plan) -> None:

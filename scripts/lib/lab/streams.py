@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scripts.lib.lab.app import Group
 from scripts.lib.lab.hosts import Receiver, Stream, came_about
 
-__all__ = ["Fate", "Sent", "collect", "sent_by"]
+__all__ = ["Fate", "Sent", "collect", "collect_each", "sent_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,24 @@ class Fate:
 
 def collect(receivers: Sequence[Receiver], sent: Sequence[Sent], *, patience_s: float = 15) -> dict[str, Fate]:
     """Wait until each receiver has all, or for so long; what each had, by its host's name. The receivers end."""
+    fates: dict[str, Fate] = {receiver.host.name: Fate() for receiver in receivers}
+    for (name, _), fate in collect_each(receivers, sent, patience_s=patience_s).items():
+        fates[name] += fate
+    return fates
+
+
+def collect_each(
+    receivers: Sequence[Receiver], sent: Sequence[Sent], *, patience_s: float = 15
+) -> dict[tuple[str, Sent], Fate]:
+    """The same of each stream by itself, by the receiver's host's name."""
     whole = sum(each.count for each in sent)
     came_about(lambda: all(receiver.total() >= whole for receiver in receivers), patience_s, every_s=1)
     fates = {}
     for receiver in receivers:
         receiver.stop()
         got = receiver.everything()
-        per_tag = [Fate.of(got[each.group].get(each.tag, ()), each.count) for each in sent]
-        fates[receiver.host.name] = sum(per_tag, Fate())
+        for each in sent:
+            fates[receiver.host.name, each] = Fate.of(got[each.group].get(each.tag, ()), each.count)
     return fates
 
 

@@ -36,7 +36,7 @@ def test_a_lost_copy_is_not_missed_once_it_shows_that_there_are_copies() -> None
 def test_all_copies_of_a_rekey_lost_are_a_missed_rekey() -> None:
     heard = hear(HeardRekeys(), [(1, "a"), (2, "a"), (3, "a"), (7, "c")])
     assert heard.missed
-    heard.caught_up()
+    heard.caught_up(ONE)
     assert not heard.missed
     assert not hear(heard, [(8, "c"), (10, "d"), (11, "d")], last=7).missed
 
@@ -52,6 +52,22 @@ def test_each_rekey_sa_has_numbers_of_its_own() -> None:
     assert not hear(heard, [(1, "b"), (2, "b")], series=TWO).missed
     assert not hear(heard, [(102, "a"), (104, "c")], last=101).missed
     assert hear(heard, [(107, "d")], last=104).missed
+
+
+def test_a_late_copy_under_the_rekey_sa_before_the_one_registered_for_is_no_miss() -> None:
+    heard = hear(HeardRekeys(), [(1, "a"), (2, "a"), (3, "a")])
+    heard.caught_up(TWO)
+    assert not hear(heard, [(19, "kek")], last=3).missed
+    assert not hear(heard, [(1, "b")], series=TWO).missed
+    assert hear(heard, [(5, "d")], last=1, series=TWO).missed
+
+
+def test_the_numbers_of_a_rekey_sa_that_a_rekey_brings_count_from_the_first() -> None:
+    heard = HeardRekeys()
+    heard.caught_up(ONE)
+    hear(heard, [(1, "kek"), (2, "kek")])
+    heard.follows(TWO)
+    assert hear(heard, [(3, "b")], series=TWO).missed
 
 
 def test_what_it_remembers_is_bounded() -> None:

@@ -218,6 +218,32 @@ def test_a_new_kek_is_followed_without_being_told() -> None:
     live(body)
 
 
+def test_a_copy_that_comes_after_the_registration_that_made_good_for_it_is_no_need() -> None:
+    def body(world: World) -> None:
+        other, content = a_rekey("second", **ACKED), PushContent(rekey=a_rekey("second", **ACKED))
+        for _ in range(3):
+            world.push(content, follow=False)
+        late = world.push(content)
+        world.rekeys.registered(replace(world.taker.held, rekey=other), world.source)
+        world.hear(late)
+        assert world.taker.told == ["settled MISSED"]
+        world.push()
+        world.hear(world.push())
+        assert world.taker.told[-1] == "need MISSED"
+
+    live(body)
+
+
+def test_rekeys_under_a_new_kek_are_missed_like_those_before_it() -> None:
+    def body(world: World) -> None:
+        world.hear(world.push(PushContent(rekey=a_rekey("second", **ACKED))))
+        world.push()
+        world.hear(world.push())
+        assert world.taker.told == ["settled MISSED", "need MISSED"]
+
+    live(body)
+
+
 def test_exclusion_is_a_need_and_noise_is_logged_at_a_bearable_rate(caplog: pytest.LogCaptureFixture) -> None:
     def body(world: World) -> None:
         world.rekeys._handle(Excluded(GROUP))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from scripts.lib.lab.eavesdrop import Loot, opened, plunder
 from scripts.lib.lab.pushes import GROUPKEY_PUSH, HEADER_OCTETS, SEQ, SIG, KeyOfPush, cut, forged, is_push
-from scripts.lib.lab.rekeying import Plan
+from scripts.lib.lab.rekeying import Plan, heard_in_time
 from scripts.lib.lab.several import spread
 from scripts.lib.lab.streams import Fate
 from scripts.lib.lab.topology import Place, Topology
@@ -43,6 +43,24 @@ def test_a_plan_has_its_keks_among_its_teks() -> None:
     assert (steps.count(False), steps.count(True)) == (60, 6)
     assert not any(one and other for one, other in itertools.pairwise(steps))
     assert list(Plan(teks=2, keks=0).steps()) == [False, False]
+
+
+def test_who_heard_each_rekey_before_its_tek_was_sent_on() -> None:
+    def event(group: str, *teks: tuple[str, float]) -> dict[str, object]:
+        return {"name": group, "sas": [{"spi": spi, "send_in_s": left} for spi, left in teks]}
+
+    rekeyed = {
+        "all": [
+            event("video", ("0x1", 2.0)),
+            event("video"),
+            event("video", ("0x2", 1.2)),
+            event("voice", ("0x9", 2.0)),
+        ],
+        "one": [event("video", ("0x2", 2.0))],
+        "late": [event("video", ("0x1", 0.0)), event("video", ("0x2", 2.0)), event("voice", ("0x9", 0.1))],
+        "none": [event("video")],
+    }
+    assert heard_in_time(rekeyed) == {("all", "video"), ("all", "voice"), ("late", "voice")}
 
 
 def test_hosts_are_spread_over_the_kernels_in_turn() -> None:

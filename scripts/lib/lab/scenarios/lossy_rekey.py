@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from scripts.lib.lab.daemons import KeyServer, Member
 from scripts.lib.lab.hosts import Host, LabError, Receiver, Stream, came_about
-from scripts.lib.lab.rekeying import SETTLE_S, Ledger, Plan, at_once, drive, keep_words, start_all
+from scripts.lib.lab.rekeying import SETTLE_S, Ledger, Plan, at_once, drive, heard_in_time, keep_words, start_all
 from scripts.lib.lab.scenarios import rekey
 from scripts.lib.lab.stage import Scenario, Stage
-from scripts.lib.lab.streams import Fate, Sent, collect, sent_by
+from scripts.lib.lab.streams import Fate, Sent, collect_each, sent_by
 
 __all__ = ["SCENARIO", "SHORT"]
 
@@ -84,8 +84,13 @@ class Story:
         behind = _who_is_behind(server, members)
         stage.metric("behind", len(behind))
         stage.expect("every member has what the key server has", not behind, "; ".join(behind) or "the same TEKs")
-        sent = [each for stream, apps in zip(streams, sends.values(), strict=True) for each in sent_by(stream, apps)[0]]
-        _judge(stage, ledger, members, listening, sent)
+        sent = {
+            each: stream.host.name
+            for stream, apps in zip(streams, sends.values(), strict=True)
+            for each in sent_by(stream, apps)[0]
+        }
+        _judge_rekeys(stage, ledger, members)
+        _judge_streams(stage, members, listening, sent)
         keep_words(stage, server, members)
         stage.end_captures()
         clear = stage.count_clear(APPS)
@@ -93,9 +98,7 @@ class Story:
         stage.expect("no datagram of the groups is in clear on any wire", clear == 0, f"{clear} packets")
 
 
-def _judge(
-    stage: Stage, ledger: Ledger, members: Sequence[Member], listening: Sequence[Receiver], sent: Sequence[Sent]
-) -> None:
+def _judge_rekeys(stage: Stage, ledger: Ledger, members: Sequence[Member]) -> None:
     came, lost = map(sum, zip(*(counted(member.host) for member in members), strict=True))
     stage.metric("rekey_messages", came)
     stage.metric("rekey_messages_lost", lost)
@@ -113,14 +116,33 @@ def _judge(
     for name, count in again.items():
         said = f"{count} registrations, {missed[name]} times missed"
         stage.expect(f"{name}: what is missed costs one registration at most", count <= missed[name], said)
-    fates = collect(listening, sent)
+
+
+def _judge_streams(
+    stage: Stage, members: Sequence[Member], listening: Sequence[Receiver], sent: Mapping[Sent, str]
+) -> None:
+    """A stream is whole where sender and receiver heard a copy of each rekey of the group. `sent`: with the sender."""
+    names = {group.app: group.name for group in GROUPS}
+    in_time = heard_in_time({member.host.name: member.events("rekeyed") for member in members})
+    fates = collect_each(listening, list(sent))
+    heard = {
+        (receiver, each): {(receiver, names[each.group]), (sent[each], names[each.group])} <= in_time
+        for receiver, each in fates
+    }
+    stage.keep("streams", "".join(_line(*stream, fate, heard[stream]) for stream, fate in fates.items()))
     stage.metric("sent", sum(each.count for each in sent))
     stage.metric("lost", sum(fate.lost for fate in fates.values()))
-    heard_all = {name: fate for name, fate in fates.items() if not again[name]}
-    whole = sum(heard_all.values(), Fate())
+    stage.metric("streams", len(fates))
+    stage.metric("streams_where_any_copy_was_heard", sum(heard.values()))
+    whole = sum((fate for stream, fate in fates.items() if heard[stream]), Fate())
     stage.metric("lost_where_any_copy_was_heard", whole.lost)
-    said = f"{whole.lost} lost by {', '.join(heard_all) or 'nobody: all had to register'}"
-    stage.expect("who did not have to register again lost nothing", whole.lost == 0 < whole.sent, said)
+    said = f"{whole.lost} of {whole.sent} lost in {sum(heard.values())} of {len(fates)} streams"
+    stage.expect("where both ends heard a copy of each rekey nothing is lost", whole.lost == 0 < whole.sent, said)
+
+
+def _line(receiver: str, stream: Sent, fate: Fate, heard: bool) -> str:
+    said = "heard a copy of each rekey" if heard else "missed a rekey"
+    return f"{stream.tag} -> {stream.group[0]} -> {receiver}: {fate.lost} of {fate.sent} lost, {said}\n"
 
 
 def _who_is_behind(server: KeyServer, members: Sequence[Member]) -> list[str]:
