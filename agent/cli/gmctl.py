@@ -31,6 +31,7 @@ _GROUPS = (
     Column.of("NAME", "name"),
     Column.of("ROLE", "role"),
     Column.of("STATE", "state"),
+    Column.of("TRAFFIC", "protection"),
     Column.of("KEY SERVER", "key_server"),
     Column.of("SAS", "sas", numeric=True),
     Column("EXPIRES IN", lambda row: span(row["expires_s"])),
@@ -71,6 +72,17 @@ _POLICIES = (
     Column.of("FLOW", "flow"),
     Column("ACTION", lambda row: " ".join(filter(None, (row["action"], row["protects_with"])))),
     Column.of("SPI", "spi"),
+    Column.of("PRIORITY", "priority", numeric=True),
+)
+_GSPD = (
+    Column.of("ORDER", "order", numeric=True),
+    Column.of("GROUP", "group"),
+    Column("ORIGIN", lambda row: " ".join(filter(None, (row["origin"], row["entry"])))),
+    Column("ACTION", lambda row: " ".join(filter(None, (row["action"], row["protects_with"])))),
+    Column.of("DIRECTION", "direction"),
+    Column.of("SELECTOR", "flow"),
+    Column("SA", lambda row: " ".join(row["spis"]) or None),
+    Column.of("PACKETS", "packets", numeric=True),
     Column.of("PRIORITY", "priority", numeric=True),
 )
 
@@ -124,6 +136,14 @@ def sas(socket_path: Path, as_json: bool) -> None:
 def policies(socket_path: Path, as_json: bool) -> None:
     """The group policies in the kernel, in the order in which they are looked up."""
     Reply.of(socket_path, "policies", as_json).show(_POLICIES, empty="no group policies")
+
+
+@commands.command()
+@_socket
+@json_option
+def gspd(socket_path: Path, as_json: bool) -> None:
+    """The group security policy database: every entry in force, the first that has a packet decides."""
+    Reply.of(socket_path, "gspd", as_json).show(_GSPD, empty="no entries: no group has traffic")
 
 
 @commands.command()
@@ -193,6 +213,7 @@ def _show_groups(rows: Sequence[Mapping[str, Any]]) -> None:
             {"group": row["id"], "text": text}
             for row in rows
             for text in (
+                *([f"not closed, as configured: {row['clear']}"] if row["clear"] else []),
                 *(f"{failure['key_server']}: {failure['text']}" for failure in row["failures"]),
                 *row["problems"],
                 *(f"to be registered soon: {need}" for need in row["needs"]),

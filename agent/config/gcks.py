@@ -35,6 +35,7 @@ from agent.config.types import (
     text_of,
 )
 from agent.gsa.algorithms import Transform
+from agent.gsa.expansion import may_protect
 from agent.gsa.flow import Flow
 from agent.gsa.oid import OidSelector
 from agent.gsa.role import Role
@@ -173,8 +174,11 @@ class TekTable(Table):
 
     @model_validator(mode="after")
     def _to_a_group(self) -> TekTable:
-        if not self.flow.flow.destination.ip.is_multicast():
-            raise ValueError(f"the destination of a flow is multicast, got {self.flow.destination}")
+        if not may_protect(self.flow.flow.destination):
+            raise ValueError(
+                "the destination of a flow is multicast, or unicast and reaches into no multicast, loopback or"
+                f" link-local addresses, got {self.flow.destination}"
+            )
         return self
 
 

@@ -83,6 +83,10 @@ def _ports(value: object) -> str:
 _Ports = Annotated[str, PlainValidator(_ports)]
 
 
+_GROUPS: Final = tuple(AddressRange.parse(text) for text in ("224.0.0.0/4", "ff00::/8"))
+"""Every multicast address."""
+
+
 class FlowRuleTable(Table):
     """Flows that a GCKS may give SAs for: from one of `source` to one of `destination`.
 
@@ -99,8 +103,8 @@ class FlowRuleTable(Table):
     @model_validator(mode="after")
     def _parses(self) -> FlowRuleTable:
         rule = self.rule
-        if not all(each.first.is_multicast() and each.last.is_multicast() for each in rule.destinations):
-            raise ValueError(f"destinations are multicast, got {', '.join(self.destination)}")
+        if any(each.overlaps(groups) and not groups.covers(each) for each in rule.destinations for groups in _GROUPS):
+            raise ValueError(f"a destination is multicast or unicast as a whole, got {', '.join(self.destination)}")
         if not rule.protocol and (rule.source_ports, rule.destination_ports) != (ANY_PORTS, ANY_PORTS):
             raise ValueError("ports need a protocol that has them")
         return self

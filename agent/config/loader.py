@@ -131,7 +131,9 @@ def _fault(path: Path, schema: type[Table], raw: Mapping[str, Any], details: Err
     place = tuple(step for step in details["loc"] if not str(step).startswith("function-"))
     key = _key(raw, place)
     if details["type"] == "extra_forbidden":
-        return ConfigError(str(path), key, _unknown(str(place[-1]), tuple(_schema_at(schema, place[:-1]).model_fields)))
+        fields = _schema_at(schema, place[:-1]).model_fields
+        known = [field.alias or name for name, field in fields.items()]
+        return ConfigError(str(path), key, _unknown(str(place[-1]), known))
     if details["type"] == "missing":
         return ConfigError(str(path), key, "is missing")
     if details["type"] == "value_error":

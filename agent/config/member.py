@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agent.config.clear import ClearTable
 from agent.config.gpad import (
     FlowRuleTable,
     IecTransformName,
@@ -18,6 +19,8 @@ from agent.config.gpad import (
     TolerancesTable,
     lifetimes,
 )
+from agent.config.gspd import EntryTable, faults_of_entries, traffic_of
+from agent.config.member_faults import shared_endpoints, shared_traffic, traffic_at, unserved
 from agent.config.phase1 import PhaseOneTable
 from agent.config.types import (
     Address,
@@ -28,7 +31,6 @@ from agent.config.types import (
     IdentityTable,
     LogFormatName,
     Name,
-    Place,
     Port,
     Seconds,
     SecretKeyFile,
@@ -36,27 +38,31 @@ from agent.config.types import (
     Table,
     TransformName,
     named,
-    parsed,
     repeated_keys,
     rows,
 )
 from agent.gsa.control_traffic import always_passes
+from agent.gsa.expansion import may_protect
 from agent.gsa.flow import Flow
 from agent.gsa.gpad import Covering, PeerMethod
-from agent.gsa.identity import GroupId
+from agent.gsa.group_policy import DEFAULT_REPLAY_WINDOW, REPLAY_WINDOWS
+from agent.gsa.gspd_entry import GspdEntry
 from agent.gsa.iec61850 import AUTHENTICATING_IEC_TRANSFORMS
 from agent.gsa.role import Role
 from agent.gsa.sa import Mode
-from agent.gsa.sequence import FirstSequence
+from agent.gsa.sequence import FirstSequence, high_half_known_s
 from agent.logs import LogFormat
 
 __all__ = [
     "DEFAULT_SOCKET",
+    "Esn",
     "GmdTable",
     "GroupTable",
     "KeyServerTable",
+    "Leave",
     "MemberConfig",
     "OnStop",
+    "Register",
 ]
 
 DEFAULT_SOCKET: Final = Path("/run/mcastsec/gmd.sock")
@@ -64,10 +70,35 @@ DEFAULT_SOCKET: Final = Path("/run/mcastsec/gmd.sock")
 
 
 class OnStop(Enum):
-    """What a clean stop leaves of a group: its traffic blocked, or nothing at all."""
+    """What a clean stop leaves of a group: its SAs, till they end, and policies; its traffic blocked; nothing."""
 
+    KEEP = "keep"
     BLOCK = "block"
     REMOVE = "remove"
+
+
+class Register(Enum):
+    """What starts a group's registration (RFC 5374 4.1.1): nothing else than its being configured, the first packet
+    that a program sends to it, or a program's membership as well."""
+
+    ALWAYS = "always"
+    FIRST_PACKET = "first-packet"
+    JOIN = "join"
+
+
+class Leave(Enum):
+    """What becomes of a group's SAs when nobody on this host uses it any more."""
+
+    KEEP = "keep"
+    DEREGISTER = "deregister"
+
+
+class Esn(Enum):
+    """SAs with extended sequence numbers (RFC 4303 2.2.1): refused, or taken where they live so short that their high
+    half stays 0, for no key server tells it."""
+
+    REFUSE = "refuse"
+    YOUNG = "young"
 
 
 class GmdTable(Table):
@@ -81,6 +112,7 @@ class GmdTable(Table):
     `retry_first_s`, `retry_most_s`: shortest and longest wait after no key server served a group.
     `start_spread_s`: after a start the first attempt is made at a moment by chance within so long.
     `return_s`: while another key server serves, the preferred one is tried so often; 0 for at each renewal only.
+    `adopt_s`: how long at most SAs that a gmd before this one left serve on, with no answer of a key server; 0: not.
     """
 
     control_socket: FilePath = DEFAULT_SOCKET
@@ -95,6 +127,7 @@ class GmdTable(Table):
     retry_most_s: Seconds = 300
     start_spread_s: Span = 0.25
     return_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
+    adopt_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 3600
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
@@ -174,9 +207,18 @@ class KeyServerTable(PhaseOneTable):
             )
 
 
+def _window(packets: int) -> int:
+    if packets and packets not in REPLAY_WINDOWS:
+        raise ValueError(f"0 or {REPLAY_WINDOWS.start} to {REPLAY_WINDOWS.stop - 1} packets, got {packets}")
+    return packets
+
+
 def _protectable(table: FlowTable) -> FlowTable:
-    if not table.flow.destination.is_multicast():
-        raise ValueError(f"destination is a multicast address or prefix, got {table.destination}")
+    if not may_protect(table.flow.destination):
+        raise ValueError(
+            "destination is multicast, or unicast and reaches into no multicast, loopback or link-local addresses,"
+            f" got {table.destination}"
+        )
     if always_passes(table.flow):
         raise ValueError(f"a group protects other traffic than GDOI, IGMP, MLD and ND, got {table.flow}")
     return table
@@ -186,12 +228,18 @@ class GroupTable(Table):
     """A group: its traffic is blocked in clear from the moment it stands here.
 
     `key_servers`: names, asked in this order. `role`: what this host does in it. `traffic`: its flows, none
-    for a group that has SAs of IEC 61850 alone.
+    for a group that has SAs of IEC 61850 alone; or instead `entries`: its part of the GSPD, in order, of which the
+    traffic is what they protect.
     `interface`: where its packets come and go; needed by `join`, by tunnel mode and where the host has several.
     `join`: gmd holds the IGMP or MLD membership. `on_stop`: what a clean stop leaves.
+    `clear`: what of its traffic may be in clear all the same.
     `rekey_interface`: where its rekeys come; None: `interface`, or else the one that leads to the key server.
     `resume_sequence`: a sender of a single-source group that came back counts on where it was, by a map of rates that
     `resume_rate_factor` multiplies.
+    `replay_window`: packets, of SAs with a single source; 0: no anti-replay service. `esn`: SAs with extended sequence
+    numbers.
+    `register`: what starts the registration; `leave`: what becomes of the SAs when nothing was sent or received and no
+    program was a member for `idle_s`, which is also how long an SA to one destination of a range is kept unused.
     `renewal_lead_s`: SAs are asked for anew one and a half to one and three quarters of it before they end; None: as
     long as their lifetimes say, 60 s or 5 % and the key server's own lead.
     """
@@ -201,35 +249,57 @@ class GroupTable(Table):
     key_servers: Annotated[tuple[Name, ...], Field(min_length=1)]
     interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
     role: Annotated[Role, named(Role)]
-    traffic: tuple[Annotated[FlowTable, AfterValidator(_protectable)], ...]
+    traffic: tuple[Annotated[FlowTable, AfterValidator(_protectable)], ...] = ()
+    entries: tuple[EntryTable, ...] = ()
     join: Annotated[bool, Field(strict=True)] = False
     on_stop: Annotated[OnStop, named(OnStop)] = OnStop.BLOCK
+    clear: ClearTable = ClearTable()
     renewal_lead_s: Seconds | None = None
     rekey_interface: Annotated[str, Field(strict=True, min_length=1, max_length=15)] | None = None
     resume_sequence: Annotated[bool, Field(strict=True)] = True
     resume_rate_factor: Annotated[float, Field(strict=True, ge=0.001, le=1000)] = 1.0
+    replay_window: Annotated[int, Field(strict=True), AfterValidator(_window)] = DEFAULT_REPLAY_WINDOW
+    esn: Annotated[Esn, named(Esn)] = Esn.REFUSE
+    registers: Annotated[Register, named(Register)] = Field(Register.ALWAYS, alias="register")
+    leave: Annotated[Leave, named(Leave)] = Leave.KEEP
+    idle_s: Seconds = 300
 
     @classmethod
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
-        """What a membership needs."""
+        """What a membership, and a registration that waits, need."""
+        if "traffic" not in raw and "entries" not in raw:
+            yield Fault(("traffic",), "is missing")
+        yield from faults_of_entries(raw)
+        yield from _on_demand(raw)
         if raw.get("join") is not True:
             return
         if "interface" not in raw:
             yield Fault((), "join = true needs interface")
         if raw.get("role") == Role.SENDER.value:
             yield Fault((), "join = true is for a receiver; role is sender")
-        if any(flow.destination.size != 1 for _, flow in _flows(raw, "traffic")):
-            yield Fault((), "join = true needs traffic with a destination of one address each, not prefixes")
+        groups = [flow for _, flow in traffic_at(raw) if flow.destination.is_multicast()]
+        if not groups or any(flow.destination.size != 1 for flow in groups):
+            yield Fault((), "join = true needs traffic to groups with one address each, not prefixes")
 
     @property
     def flows(self) -> tuple[Flow, ...]:
         """The flows of its traffic."""
-        return tuple(table.flow for table in self.traffic)
+        return (*(table.flow for table in self.traffic), *traffic_of(self.gspd_entries))
+
+    @property
+    def gspd_entries(self) -> tuple[GspdEntry, ...]:
+        """Its own entries of the GSPD, in order; none where its traffic is protected as it is."""
+        return tuple(table.entry for table in self.entries)
 
     @property
     def resume(self) -> FirstSequence | None:
         """Where a sender that came back counts on; None: from 1."""
         return FirstSequence(self.resume_rate_factor) if self.resume_sequence else None
+
+    @property
+    def esn_lifetime_s(self) -> int | None:
+        """How long an SA with extended sequence numbers may live; None: such are refused."""
+        return high_half_known_s(self.resume_rate_factor) if self.esn is Esn.YOUNG else None
 
 
 class MemberConfig(Table):
@@ -244,10 +314,11 @@ class MemberConfig(Table):
     def cross_check(cls, raw: Mapping[str, Any]) -> Iterable[Fault]:
         """What is used twice, key servers that are none, groups they may not serve, traffic of two groups."""
         yield from repeated_keys(raw, "key_servers", "name")
-        yield from _shared_endpoints(raw)
+        yield from shared_endpoints(raw)
         yield from repeated_keys(raw, "groups", "name", "id")
-        yield from _unserved(raw)
-        yield from _shared_traffic(raw)
+        yield from unserved(raw)
+        yield from _esn(raw)
+        yield from shared_traffic(raw)
 
     def key_server(self, name: str) -> KeyServerTable:
         """The key server of that name; the loader has seen to it that there is one."""
@@ -260,62 +331,36 @@ class MemberConfig(Table):
         return tuple(flow for group in self.groups if group.id in server.groups for flow in group.flows)
 
 
-def _flows(raw: Mapping[str, Any], *path: str) -> Iterator[tuple[Place, Flow]]:
-    """The flows of an array of tables that are flows; of the others the schema tells."""
-    for place, table in rows(raw, *path):
-        flow = parsed(FlowTable, table)
-        if flow is not None:
-            yield place, flow.flow
+def _on_demand(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """What goes with `register` and `leave`."""
+    register, role = raw.get("register", Register.ALWAYS.value), raw.get("role")
+    if register == Register.FIRST_PACKET.value and role == Role.RECEIVER.value:
+        yield Fault(("register",), 'is "always" or "join" for a receiver, which sends no first packet')
+    if register == Register.JOIN.value and role == Role.SENDER.value:
+        yield Fault(("register",), 'is "always" or "first-packet" for a sender, which is no member')
+    if register == Register.JOIN.value and raw.get("join") is True:
+        yield Fault(("register",), '"join" waits for a program to join, but join = true does so at once: take one')
+    if register != Register.ALWAYS.value and not (raw.get("traffic") or raw.get("entries")):
+        yield Fault(("register",), f'"{register}" waits for traffic, and the group has none')
+    if register == Register.ALWAYS.value and raw.get("leave") == Leave.DEREGISTER.value:
+        yield Fault(
+            ("leave",), '"deregister" goes with register = "first-packet" or "join": nothing else registers again'
+        )
 
 
-def _shared_endpoints(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    """A datagram is told by the address and port it comes from, so each of these has one key server."""
-    seen: dict[str, int] = {}
-    for place, table in rows(raw, "key_servers"):
-        endpoint = f"{table.get('address')} {table.get('port', 848)}"
-        first = seen.setdefault(endpoint, int(place[1]))
-        if first != place[1] and "address" in table:
-            yield Fault(place, f"has the address and port of key_servers[{first}]: each key server has its own")
+def _esn(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """TEKs with extended sequence numbers live no longer than their high half is known, whoever gives them.
 
-
-def _unserved(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    serves = {str(table.get("name")): _group_ids(table.get("groups")) for _, table in rows(raw, "key_servers")}
-    known = ", ".join(serves)
+    What a TEK has left to live when it is got says nothing of that, so each key server has a limit.
+    """
+    most_s = {str(table.get("name")): table.get("max_lifetime_s") for _, table in rows(raw, "key_servers")}
     for place, group in rows(raw, "groups"):
-        names = group.get("key_servers")
-        for index, name in enumerate(names if isinstance(names, list) else ()):
-            if not isinstance(name, str):
-                continue  # the schema tells
-            if name not in serves:
-                yield Fault((*place, "key_servers", index), f"one of the key servers {known}, got {name}")
-                continue
-            listed = serves[name]
-            if listed is not None and _group_id(group.get("id")) not in listed:
-                message = f"key server {name} does not list group {group.get('id')}: add it to that server's groups"
-                yield Fault((*place, "key_servers", index), message)
-
-
-def _group_ids(raw: object) -> set[str] | None:
-    """The group identifiers of an array, however they are written; None for what is no array."""
-    if not isinstance(raw, list):
-        return None
-    return {_group_id(entry) for entry in raw}
-
-
-def _group_id(raw: object) -> str:
-    try:
-        return str(GroupId.parse(raw)) if isinstance(raw, int | str) else ""
-    except ValueError:
-        return ""
-
-
-def _shared_traffic(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    """Flows of two groups that share packets: no policy could say which group protects those."""
-    seen: list[tuple[object, Flow]] = []
-    for place, flow in _flows(raw, "groups", "traffic"):
-        group = place[1]
-        for other, earlier in seen:
-            if other != group and flow.overlaps(earlier):
-                yield Fault(place, f"overlaps the traffic {earlier} of groups[{other}]; each packet has one group")
-                break
-        seen.append((group, flow))
+        factor, names = group.get("resume_rate_factor", 1.0), group.get("key_servers")
+        if group.get("esn") != Esn.YOUNG.value or not isinstance(factor, int | float) or factor <= 0:
+            continue
+        known_s = high_half_known_s(factor)
+        for name in names if isinstance(names, list) else ():
+            limit = most_s.get(str(name), 0)
+            if not isinstance(limit, int) or limit > known_s:
+                message = f'"young" needs max_lifetime_s of at most {known_s} in key server {name}'
+                yield Fault((*place, "esn"), message)

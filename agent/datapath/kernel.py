@@ -17,6 +17,7 @@ from agent.clock import Clock
 from agent.datapath.carry import Refused, Step, There, carry_out
 from agent.datapath.kernel_forms import (
     UnreadableError,
+    host_of,
     policy_id_of,
     policy_of,
     sa_id_of,
@@ -44,6 +45,7 @@ from agent.datapath.port import (
 from agent.datapath.probe import probe, unreachable
 from agent.errors import LocalError
 from agent.gsa.databases import (
+    OWN_REQIDS,
     Databases,
     SadEntry,
     SadKey,
@@ -214,8 +216,9 @@ def _event(event: events.Event, own_port: int) -> DataPathEvent | None:
             return Overrun()
         case events.Expire(sa, hard) if (key := sad_key_of(sa)) is not None:
             return SaExpired(key, hard)
-        case events.Acquire(policy=policy) if (policy_key := spd_key_of(policy)) is not None and policy.templates:
-            return FirstPacket(policy_key.flow, policy.templates[0].reqid)
+        case events.Acquire(selector=packet, policy=policy) if (key_ := spd_key_of(policy)) and policy.templates:
+            source, destination = (host_of(end) for end in (packet.source, packet.destination))
+            return FirstPacket(key_.flow, policy.templates[0].reqid, source, destination)
         case events.PolicyExpire(policy) if spd_key_of(policy) is not None:
             return ChangedByOthers("a policy of ours expired")
         case events.SaFlush(origin=origin) | events.PolicyFlush(origin=origin) if origin.port != own_port:
@@ -224,10 +227,12 @@ def _event(event: events.Event, own_port: int) -> DataPathEvent | None:
             return ChangedByOthers(f"another program migrated a policy and its SAs: {migration}")
         case events.SaMigrated(move, origin) if _others(origin, own_port, move.sa_id.destination):
             return ChangedByOthers(f"another program migrated an SA: {move}")
-        case events.SaChange(change, sa_id, origin=origin) if _others(origin, own_port, sa_id.destination):
+        case events.SaChange(change, sa_id, sa, origin) if _others(
+            origin, own_port, sa_id.destination, ours=sa is not None and sa.reqid in OWN_REQIDS
+        ):
             return ChangedByOthers(f"another program {change.value} an SA: {sa_id}")
-        case events.PolicyChange(change, _, selector, origin=origin) if _others(
-            origin, own_port, selector.destination.address
+        case events.PolicyChange(change, _, selector, policy, origin) if _others(
+            origin, own_port, selector.destination.address, ours=policy is not None and spd_key_of(policy) is not None
         ):
             return ChangedByOthers(f"another program {change.value} a policy: {selector}")
     return None
@@ -240,9 +245,10 @@ def _to_group(migration: Migration) -> bool:
     return any(address.is_multicast for address in ends)
 
 
-def _others(origin: events.Origin, own_port: int, destination: Address) -> bool:
-    """Whether another program touched something to a multicast group; whether it was ours only a dump tells.
+def _others(origin: events.Origin, own_port: int, destination: Address, *, ours: bool = False) -> bool:
+    """Whether another program touched something to a multicast group, or what looks like ours to a host.
 
-    The port id is what the requester's own message said: ours says its own, `ip` says 0.
+    Whether it was ours only a dump tells. The port id is what the requester's own message said: ours says its own,
+    `ip` says 0.
     """
-    return origin.port != own_port and destination.is_multicast
+    return origin.port != own_port and (destination.is_multicast or ours)

@@ -1,7 +1,7 @@
 """Entries of SAD and SPD in the kernel's form and back: what `agent.datapath.kernel` asks for and is answered with.
 
-What is ours is recognised by `OWN_REQIDS` and `OWN_PRIORITIES`: an SA by its reqid; a policy by its priority, a
-multicast destination and, where it has templates, their reqids.
+What is ours is recognised by `OWN_REQIDS` and `OWN_PRIORITIES`: an SA by its reqid; a policy by its priority and, where
+it has templates, their reqids.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agent.gsa.databases import (
     SpdKey,
     Template,
 )
-from agent.gsa.flow import Flow
+from agent.gsa.flow import EXACT_PORT, Flow
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 from xfrm import constants
@@ -43,6 +43,7 @@ __all__ = [
     "NOT_SAID_OF_AN_SA",
     "NOT_SAID_OF_A_POLICY",
     "UnreadableError",
+    "host_of",
     "policy_id_of",
     "policy_of",
     "sa_id_of",
@@ -58,6 +59,11 @@ _BACKSTOP_GRACE_S: Final = 2
 _KILOBYTE: Final = 1024
 _SOFT_SHARE: Final = 7 / 8
 """The part of a limit on octets after which the kernel gives a hint."""
+_LAST_SEQUENCE: Final = 2**32 - 1
+"""The last number of a sender: the kernel sends nothing after it (RFC 4303 3.3.3)."""
+_SOFT_SEQUENCES: Final = 15 / 16
+"""The part of its numbers after which the kernel gives a hint. Of an SA that serves both ways the kernel counts what
+it receives, too, so that the hint comes early there, never late."""
 
 _PROTOCOLS: Final = {SecurityProtocol.ESP: constants.Protocol.ESP, SecurityProtocol.AH: constants.Protocol.AH}
 _PROTOCOLS_BACK: Final[dict[int, SecurityProtocol]] = {number: mine for mine, number in _PROTOCOLS.items()}
@@ -65,6 +71,8 @@ _MODES: Final = {Mode.TRANSPORT: constants.Mode.TRANSPORT, Mode.TUNNEL: constant
 _MODES_BACK: Final[dict[int, Mode]] = {number: mine for mine, number in _MODES.items()}
 _DIRECTIONS: Final = {PolicyDirection.IN: constants.Direction.IN, PolicyDirection.OUT: constants.Direction.OUT}
 _DIRECTIONS_BACK: Final[dict[int, PolicyDirection]] = {number: mine for mine, number in _DIRECTIONS.items()}
+_SA_DIRECTIONS: Final = {PolicyDirection.IN: constants.SaDirection.IN, PolicyDirection.OUT: constants.SaDirection.OUT}
+_SA_DIRECTIONS_BACK: Final[dict[int, PolicyDirection]] = {number: mine for mine, number in _SA_DIRECTIONS.items()}
 _FAMILIES: Final = {4: constants.Family.AF_INET, 6: constants.Family.AF_INET6}
 _VERSIONS: Final[dict[int, Literal[4, 6]]] = {constants.Family.AF_INET: 4, constants.Family.AF_INET6: 6}
 _ICMP: Final = frozenset({1, 58})
@@ -72,7 +80,7 @@ _ICMP: Final = frozenset({1, 58})
 # What an entry of ours cannot say must be as it is where nobody set it. `other` is not among this: a newer kernel may
 # report more of every SA, each of which would be replaced without end.
 NOT_SAID_OF_AN_SA: Final = (
-    *("if_id", "extra_flags", "direction", "output_mark", "encapsulation", "tfc_padding_octets", "compression"),
+    *("if_id", "extra_flags", "output_mark", "encapsulation", "tfc_padding_octets", "compression"),
     *("offload", "security_context", "cpu", "iptfs", "nat_keepalive_s", "mapping_max_age_s", "care_of"),
 )
 """Fields of a kernel's SA that an SA of ours leaves unset."""
@@ -80,8 +88,8 @@ NOT_SAID_OF_A_POLICY: Final = ("flags", "share", "offload")
 """Fields of a kernel's policy that a policy of ours leaves unset."""
 _more_of_sa: Final = attrgetter(*NOT_SAID_OF_AN_SA)
 _more_of_policy: Final = attrgetter(*NOT_SAID_OF_A_POLICY)
-_more_of_template: Final = attrgetter("optional", "share", "algorithm_masks")
-_more_of_lifetime: Final = attrgetter("soft_packets", "hard_packets", "soft_add_s", "soft_use_s", "hard_use_s")
+_more_of_template: Final = attrgetter("share", "algorithm_masks")
+_more_of_lifetime: Final = attrgetter("hard_packets", "soft_add_s", "soft_use_s", "hard_use_s")
 _ANY4: Final = Address.any(constants.Family.AF_INET)
 _NO_MORE_OF_SA: Final = _more_of_sa(SecurityAssociation(_ANY4, _ANY4, 0))
 _NO_MORE_OF_POLICY: Final = _more_of_policy(
@@ -99,13 +107,18 @@ def _selector(flow: Flow) -> Selector:
     def prefix(network: IPNetwork) -> Prefix:
         return Prefix(Address.of(network.ip), network.prefixlen)
 
-    source_port = flow.icmp_type if flow.protocol in _ICMP else flow.source_port or None
+    def port(number: int, mask: int) -> int | None:
+        return number if number or mask != EXACT_PORT else None
+
+    icmp = flow.protocol in _ICMP
     return Selector(
         prefix(flow.source),
         prefix(flow.destination),
         flow.protocol,
-        source_port=source_port,
-        destination_port=flow.destination_port or None,
+        source_port=flow.icmp_type if icmp else port(flow.source_port, flow.source_port_mask),
+        destination_port=flow.icmp_code if icmp else port(flow.destination_port, flow.destination_port_mask),
+        source_port_mask=flow.source_port_mask,
+        destination_port_mask=flow.destination_port_mask,
     )
 
 
@@ -113,11 +126,13 @@ def _flow(selector: Selector | None) -> Flow:
     """Raises UnreadableError."""
     if selector is None or selector.ifindex or selector.user:
         raise UnreadableError
-    if (selector.source_port_mask, selector.destination_port_mask) != (0xFFFF, 0xFFFF):
-        raise UnreadableError
     icmp = selector.protocol in _ICMP
-    # A flow has 0 for any port; the kernel also knows port 0 itself, and codes of ICMP.
-    if (selector.source_port == 0 and not icmp) or selector.destination_port == 0:
+    ends = (
+        (selector.source_port, selector.source_port_mask),
+        (selector.destination_port, selector.destination_port_mask),
+    )
+    # A flow has 0 for any port; the kernel also knows port 0 itself, and masks of ICMP types.
+    if any(mask != EXACT_PORT if icmp else (port, mask) == (0, EXACT_PORT) for port, mask in ends):
         raise UnreadableError
     try:
         return Flow(
@@ -125,8 +140,11 @@ def _flow(selector: Selector | None) -> Flow:
             _own_network(selector.destination),
             selector.protocol,
             0 if icmp else selector.source_port or 0,
-            selector.destination_port or 0,
+            0 if icmp else selector.destination_port or 0,
             selector.source_port if icmp else None,
+            selector.destination_port if icmp else None,
+            selector.source_port_mask,
+            selector.destination_port_mask,
         )
     except ValueError:
         raise UnreadableError from None
@@ -138,6 +156,11 @@ def _address(address: IPAddress | None, family: int) -> Address:
 
 def _own_address(address: Address) -> IPAddress | None:
     return None if address.is_any else _ip_address(address)
+
+
+def host_of(prefix: Prefix) -> IPAddress | None:
+    """The one address of a prefix of that length; None of a longer one."""
+    return _ip_address(prefix.address) if _own_network(prefix).size == 1 else None
 
 
 @lru_cache(maxsize=1024)
@@ -163,7 +186,8 @@ def policy_id_of(key: SpdKey) -> xfrm_policy.PolicyId:
 
 
 def sa_of(entry: SadEntry, now: float) -> SecurityAssociation:
-    """The kernel's form of an SA. XFRMA_SA_DIR stays unset: one that has it serves one direction only."""
+    """The kernel's form of an SA. XFRMA_SA_DIR is of those that serve one direction only; kernels before 6.10 have no
+    such attribute and let it lie."""
     names = names_of(entry.transform)
     key, integrity_key = Key(entry.cipher_key.reveal()), Key(entry.integrity_key.reveal())
     octets = None if entry.lifetime_kilobytes is None else _KILOBYTE * entry.lifetime_kilobytes
@@ -178,14 +202,25 @@ def sa_of(entry: SadEntry, now: float) -> SecurityAssociation:
         aead=None if names.aead is None else AeadAlgorithm(names.aead, key, names.aead_icv_bits),
         encryption=None if names.encryption is None else Algorithm(names.encryption, key),
         integrity=None if names.integrity is None else AuthAlgorithm(names.integrity, integrity_key, names.icv_bits),
-        replay=ReplayWindow(entry.replay_window),
+        replay=ReplayWindow(entry.replay_window, entry.esn),
         lifetime=Lifetime(
-            soft_bytes=None if octets is None else int(octets * _SOFT_SHARE), hard_bytes=octets, hard_add_s=seconds
+            soft_bytes=None if octets is None else int(octets * _SOFT_SHARE),
+            hard_bytes=octets,
+            soft_packets=_packets_to_hint(entry),
+            hard_add_s=seconds,
         ),
         selector=_selector(entry.selector),
         flags=_flags(entry.protocol, entry.destination),
         sequence=SequenceState(entry.first_sequence - 1) if entry.first_sequence > 1 else NO_SEQUENCE,
+        direction=None if entry.direction is None else _SA_DIRECTIONS[entry.direction],
     )
+
+
+def _packets_to_hint(entry: SadEntry) -> int | None:
+    """After how many packets a successor is due, of an SA that may send."""
+    if entry.direction is PolicyDirection.IN:
+        return None
+    return max(1, int((_LAST_SEQUENCE - entry.first_sequence + 1) * _SOFT_SEQUENCES))
 
 
 def _flags(protocol: SecurityProtocol, destination: IPAddress) -> int:
@@ -224,7 +259,7 @@ def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float)
     """An SA of ours as the kernel has it. Raises UnreadableError."""
     if (
         sa.flags != _flags(key.protocol, key.destination)
-        or sa.replay.esn
+        or sa.direction not in (None, *_SA_DIRECTIONS_BACK)
         or _more_of_sa(sa) != _NO_MORE_OF_SA
         or _more_of_lifetime(sa.lifetime) != _NO_MORE_OF_LIFETIME
         or (sa.lifetime.hard_bytes or 0) % _KILOBYTE
@@ -252,6 +287,8 @@ def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float)
         expires=expires,
         lifetime_kilobytes=None if sa.lifetime.hard_bytes is None else sa.lifetime.hard_bytes // _KILOBYTE,
         usage=None if sa.usage is None else SaUsage(sa.usage.octets, sa.usage.packets),
+        direction=None if sa.direction is None else _SA_DIRECTIONS_BACK[sa.direction],
+        esn=sa.replay.esn,
     )
 
 
@@ -268,6 +305,7 @@ def policy_of(entry: SpdEntry) -> xfrm_policy.Policy:
                 _MODES[template.mode],
                 template.spi or 0,
                 template.reqid,
+                optional=template.optional,
             ),
         )
     return xfrm_policy.Policy(
@@ -285,8 +323,6 @@ def spd_key_of(policy: xfrm_policy.Policy) -> SpdKey | None:
     if direction is None or policy.priority not in OWN_PRIORITIES or policy.type != constants.PolicyType.MAIN:
         return None
     if policy.mark is not None or policy.if_id or policy.security_context is not None:
-        return None
-    if not policy.selector.destination.address.is_multicast:
         return None
     if any(template.reqid not in OWN_REQIDS for template in policy.templates):
         return None
@@ -317,5 +353,6 @@ def spd_entry_of(policy: xfrm_policy.Policy, key: SpdKey) -> SpdEntry:
         _own_address(template.source),
         _own_address(template.destination),
         Spi(template.spi) if template.spi else None,
+        template.optional,
     )
     return SpdEntry(key.direction, key.flow, Action.PROTECT, policy.priority, mine)

@@ -3,25 +3,29 @@
 Whatever prefix of a plan is carried out, no packet that both sides of it protect is in clear, no policy is pinned to
 an SA that is missing, and control traffic that both sides let pass does pass:
 
-    1  bypasses                   control traffic passes before anything is blocked
+    1  bypasses                   control traffic passes before anything is blocked; the operator's own that go or yield
     2  blocks                     before anything else changes; also where protection is to be and nothing shuts yet
     3  SAs                        held before any policy sends on them: make before break
     4  protection inbound         a receiver is ready ...
     5  protection outbound        ... before a sender switches, which is one update in place
     6  protection turned block
-    7  removals: protection, SAs, blocks, bypasses
+    7  the operator's own bypasses, once all is shut that comes before them
+    8  removals: protection, SAs, blocks, bypasses
 
-This rests on the bands of `agent.gsa.gspd`: every bypass wins over every protection, and that over every block.
+This rests on the bands of `agent.gsa.gspd`: every bypass wins over every protection, and that over every block; but for
+the operator's own entries, which bypass and discard in an order of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Final
 
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
-from agent.gsa.databases import OWN_PRIORITIES, Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
+from agent.gsa.gspd_forms import DISCARD, LOCAL, LOCAL_LATE
+from agent.gsa.sa import Spi
 
 __all__ = ["plan"]
 
@@ -34,9 +38,11 @@ _SETTING: Final[dict[tuple[Action, PolicyDirection], int]] = {
     (Action.PROTECT, PolicyDirection.IN): 4,
     (Action.PROTECT, PolicyDirection.OUT): 5,
 }
+_YIELDING: Final = 1
 _PROTECTION_TO_BLOCK: Final = 6
-_REMOVING: Final[dict[Action, int]] = {Action.PROTECT: 7, Action.DISCARD: 9, Action.BYPASS: 10}
-_REMOVING_SAS: Final = 8
+_OPENING: Final = 7
+_REMOVING: Final[dict[Action, int]] = {Action.PROTECT: 8, Action.DISCARD: 10, Action.BYPASS: 11}
+_REMOVING_SAS: Final = 9
 
 
 def plan(desired: Databases, actual: Databases) -> list[Operation]:
@@ -54,7 +60,7 @@ def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
     unreadable = {key for key in actual.unreadable if isinstance(key, SadKey)}
     wanted = desired.sad_by_key()
     for key, entry in wanted.items():
-        if key in unreadable or (key in there and there[key] != entry):
+        if key in unreadable or (key in there and there[key].differs(entry)):
             yield _SAS, ReplaceSa(entry)
         elif key not in there:
             yield _SAS, AddSa(entry)
@@ -67,31 +73,56 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
     there = actual.spd_by_key()
     unreadable = {key for key in actual.unreadable if isinstance(key, SpdKey)}
     wanted = desired.spd_by_key()
+    sad = actual.sad_by_key()
+    stays = {(sa.reqid, sa.spi) for sa in desired.sad if sa.key in sad and not sad[sa.key].differs(sa)}
     for key, entry in wanted.items():
         held = there.get(key)
         if held == entry:
             continue
         is_there = held is not None or key in unreadable
-        if entry.action is Action.PROTECT and (held is None or held.action is Action.BYPASS):
-            # Its SA may be refused, or the plan break off: until then its traffic is blocked, beneath all else.
-            block = replace(entry, action=Action.DISCARD, priority=OWN_PRIORITIES[-1], template=None)
+        if _shuts_first(held, entry, stays):
+            # Its SA may be refused, or the plan break off: until then its traffic is blocked, beneath protection.
+            block = replace(entry, action=Action.DISCARD, priority=DISCARD, template=None)
             step = _SETTING[Action.DISCARD, entry.direction]
             yield step, UpdatePolicy(block) if is_there else AddPolicy(block)
             is_there = True
         if is_there:
             yield _step_of_update(held, entry), UpdatePolicy(entry)
         else:
-            yield _SETTING[entry.action, entry.direction], AddPolicy(entry)
+            yield _OPENING if _opens(entry) else _SETTING[entry.action, entry.direction], AddPolicy(entry)
     for key, entry in there.items():
         if key not in wanted:
-            yield _REMOVING[entry.action], DeletePolicy(key)
+            yield _YIELDING if _opens(entry) else _REMOVING[entry.action], DeletePolicy(key)
     for key in sorted(unreadable, key=str):
         if key not in wanted:
             yield _REMOVING[Action.PROTECT], DeletePolicy(key)
 
 
+def _shuts_first(held: SpdEntry | None, entry: SpdEntry, stays: Set[tuple[int, Spi]]) -> bool:
+    """Whether traffic that is to be protected, and that nothing shuts, has to be blocked until its SA is there.
+
+    Not where it may be in clear all the same, nor where it leaves a bypass for an SA of `stays`, by reqid and SPI.
+    """
+    template = entry.template
+    if template is None or template.optional or (held is not None and held.action is not Action.BYPASS):
+        return False
+    return held is None or template.spi is None or (template.reqid, template.spi) not in stays
+
+
 def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:
-    """A block that takes protection's place waits for the switches: until then its SA carries the traffic."""
-    if entry.action is Action.DISCARD and (held is None or held.action is Action.PROTECT):
+    """A block that takes protection's place waits for the switches: until then its SA carries the traffic.
+
+    So does one that gives others precedence: until then they may not be there.
+    """
+    if _opens(entry):
+        yields = held is not None and held.action is Action.BYPASS and held.priority < entry.priority
+        return _YIELDING if yields else _OPENING
+    weaker = held is not None and held.action is Action.DISCARD and held.priority < entry.priority
+    if entry.action is Action.DISCARD and (held is None or held.action is Action.PROTECT or weaker):
         return _PROTECTION_TO_BLOCK
     return _SETTING[entry.action, entry.direction]
+
+
+def _opens(entry: SpdEntry) -> bool:
+    """Whether it is an entry of the operator's that bypasses, beneath others that do not."""
+    return entry.action is Action.BYPASS and (entry.priority in LOCAL or entry.priority in LOCAL_LATE)

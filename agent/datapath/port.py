@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from netaddr import IPAddress
+
 from agent.errors import KernelError
 from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Databases, SadEntry, SadKey, SpdEntry, SpdKey
@@ -121,10 +123,15 @@ class SaExpired:
 
 @dataclass(frozen=True, slots=True)
 class FirstPacket:
-    """A packet that the policy for `flow` protects asks for an SA with that `reqid`: there is none (RFC 5374 4.1.1)."""
+    """A packet that the policy for `flow` protects asks for an SA with that `reqid`: there is none (RFC 5374 4.1.1).
+
+    `source`, `destination`: the packet's own; None where the data path does not say.
+    """
 
     flow: Flow
     reqid: int
+    source: IPAddress | None = None
+    destination: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

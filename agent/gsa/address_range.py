@@ -52,6 +52,10 @@ class AddressRange:
         """Whether every address of `other` is in this range."""
         return self.first.version == other.first.version and self.first <= other.first and other.last <= self.last
 
+    def overlaps(self, other: AddressRange) -> bool:
+        """Whether some address is in both."""
+        return self.first.version == other.first.version and self.first <= other.last and other.first <= self.last
+
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from netaddr import IPNetwork
+from netaddr import IPAddress, IPNetwork
 
+from agent.gsa.databases import PolicyDirection
 from agent.gsa.flow import ANY_SOURCE, Flow
 from agent.gsa.sa import RekeySA
 
-__all__ = ["always_passes", "control_within", "outgoing_rekeys", "rekey_traffic"]
+__all__ = ["always_passes", "control_within", "key_server_traffic", "outgoing_rekeys", "rekey_traffic"]
 
 _UDP, _IGMP, _ICMPV6 = 17, 2, 58
 _GDOI_PORTS: Final = (848, 4500)
+_IKE_PORT: Final = 500
+_ND_TYPES: Final = (133, 134, 135, 136, 137)
+"""Neighbor Discovery (RFC 4861 4), of which much goes to a neighbour's own address."""
 _MLD_TYPES: Final = (130, 131, 132)
 """Query, MLDv1 report and done: those that go to the group itself (RFC 2710 3.1)."""
-_LINK_LOCAL_TYPES: Final = (133, 134, 135, 136, 137, 143)
-"""ND (RFC 4861 4) and the MLDv2 report (RFC 3810 5.2): sent in link-local scope only."""
+_LINK_LOCAL_TYPES: Final = (*_ND_TYPES, 143)
+"""ND and the MLDv2 report (RFC 3810 5.2): of multicast, sent in link-local scope only."""
 _LINK_LOCAL_SCOPE: Final = IPNetwork("ff02::/16")
 
 
 def control_within(flow: Flow) -> Iterator[Flow]:
-    """Control traffic within a flow, which passes in clear: membership reports go to the group itself."""
+    """Control traffic within a flow, which passes in clear: membership reports go to the group itself.
+
+    Where the flow's destination is unicast: GDOI, IKE and ND.
+    """
     source, destination = ANY_SOURCE[flow.family], flow.destination
-    every = [Flow(source, destination, _UDP, destination_port=port) for port in _GDOI_PORTS]
+    multicast = destination.is_multicast()
+    ports = _GDOI_PORTS if multicast else (*_GDOI_PORTS, _IKE_PORT)
+    every = [Flow(source, destination, _UDP, destination_port=port) for port in ports]
     if flow.family == 4:
-        every.append(Flow(source, destination, _IGMP))
+        every.extend([Flow(source, destination, _IGMP)] if multicast else ())
     else:
         link_local = destination in _LINK_LOCAL_SCOPE or _LINK_LOCAL_SCOPE in destination
-        types = _MLD_TYPES + (_LINK_LOCAL_TYPES if link_local else ())
+        types = (_MLD_TYPES + (_LINK_LOCAL_TYPES if link_local else ())) if multicast else _ND_TYPES
         every.extend(Flow(source, destination, _ICMPV6, icmp_type=icmp_type) for icmp_type in types)
     return (control for control in every if control.overlaps(flow))
+
+
+def key_server_traffic(
+    flow: Flow, address: IPAddress, ports: Iterable[int], *, here: bool
+) -> Iterator[tuple[PolicyDirection, Flow]]:
+    """What of a unicast flow passes in clear so that a member reaches a key server at those ports, and is answered.
+
+    An answer goes to a port that the kernel chose, so it is known by the key server's address and port alone. `here`:
+    the key server is on this very host, whose answers to other members pass, too.
+    """
+    if flow.destination.is_multicast() or address.version != flow.family:
+        return
+    server, anybody = IPNetwork(address), ANY_SOURCE[flow.family]
+    for port in ports:
+        answers = Flow(server, flow.destination, _UDP, source_port=port)
+        requests = Flow(anybody, server, _UDP, destination_port=port)
+        every = [(PolicyDirection.IN, answers), (PolicyDirection.OUT, requests)]
+        if here:
+            every += [(PolicyDirection.OUT, answers), (PolicyDirection.IN, requests)]
+        yield from ((direction, control) for direction, control in every if control.overlaps(flow))
 
 
 def always_passes(flow: Flow) -> bool:

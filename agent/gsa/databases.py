@@ -96,6 +96,9 @@ class SadEntry:
     `lifetime_kilobytes`: None for no limit; not compared either. `usage`: counters, in what a data path reports.
     `first_sequence`: number of the first packet that an SA sends once it was added (RFC 4303 3.3.3); one that is there
     goes on counting, so it is not compared.
+    `direction`: the only one in which it may be used, None for both; not every data path holds that, so it is not part
+    of equality: `differs` says whether one that is there has to go.
+    `esn`: sequence numbers of 64 bits, of which packets carry the low half (RFC 4303 2.2.1); with a window only.
     """
 
     destination: IPAddress
@@ -113,6 +116,12 @@ class SadEntry:
     lifetime_kilobytes: int | None = field(default=None, compare=False)
     usage: SaUsage | None = field(default=None, compare=False)
     first_sequence: int = field(default=1, compare=False)
+    direction: PolicyDirection | None = field(default=None, compare=False)
+    esn: bool = False
+
+    def differs(self, wanted: SadEntry) -> bool:
+        """Whether another must take its place; one that serves both directions also serves where one is wanted."""
+        return self != wanted or self.direction not in (None, wanted.direction)
 
     @property
     def key(self) -> SadKey:
@@ -126,6 +135,7 @@ class Template:
 
     `source`, `destination`: of the outer header, None for any. `reqid`: the group's own, so that no SA of somebody
     else serves. `spi`: pins the one SA to send on; None in an inbound policy, where each SA of the group serves.
+    `optional`: what has no such SA passes in clear, instead of being discarded.
     """
 
     protocol: SecurityProtocol
@@ -134,6 +144,7 @@ class Template:
     source: IPAddress | None = None
     destination: IPAddress | None = None
     spi: Spi | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from typing import Final, Self
 
 from netaddr import AddrFormatError, IPNetwork, spanning_cidr
 
-__all__ = ["ANY_PORT", "ANY_PROTOCOL", "ANY_SOURCE", "PROTOCOLS", "Flow"]
+__all__ = ["ANY_PORT", "ANY_PROTOCOL", "ANY_SOURCE", "EXACT_PORT", "PROTOCOLS", "Flow"]
 
 ANY_PROTOCOL = 0
 """The selector value for any next protocol, as on the wire."""
 ANY_PORT = 0
 """The selector value for any port, as on the wire."""
+EXACT_PORT: Final = 0xFFFF
+"""The mask under which one port is meant."""
 ANY_SOURCE: Final = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 """The wildcard source by family."""
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
@@ -31,7 +33,9 @@ class Flow:
 
     `source`, `destination`: prefixes of one family; a wildcard source is 0.0.0.0/0 or ::/0.
     `protocol`: IP protocol number; `source_port`, `destination_port`: for TCP, UDP, SCTP, DCCP, UDP-Lite only;
-    `icmp_type`: for ICMP and ICMPv6 only, None for any (RFC 4301 4.4.1.1). No key management protocol carries it.
+    `icmp_type`, `icmp_code`: for ICMP and ICMPv6 only, None for any (RFC 4301 4.4.1.1).
+    `source_port_mask`, `destination_port_mask`: the leading bits of the port that count, for an aligned range of ports;
+    port 0 under a mask that is not exact means the range from 0. No key management protocol carries masks and types.
     Raises ValueError when families differ, host bits are set, or a port or type has no protocol that knows it.
     """
 
@@ -41,9 +45,13 @@ class Flow:
     source_port: int = ANY_PORT
     destination_port: int = ANY_PORT
     icmp_type: int | None = None
+    icmp_code: int | None = None
+    source_port_mask: int = EXACT_PORT
+    destination_port_mask: int = EXACT_PORT
     order: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    """What flows are sorted by and told apart: family, destination, source, protocol, ports, ICMP type."""
+    """What flows are sorted by and told apart: family, destination, source, protocol, ports, ICMP type, code, masks."""
     _hash: int = field(init=False, repr=False, compare=False)
+    _ports: tuple[tuple[int, int], tuple[int, int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.source.version != self.destination.version:
@@ -53,24 +61,35 @@ class Flow:
                 raise ValueError(f"{prefix} has host bits set")
         if not 0 <= self.protocol <= 255:
             raise ValueError(f"protocol {self.protocol} is not in 0 to 255")
-        for port in (self.source_port, self.destination_port):
-            if not 0 <= port <= 65535:
-                raise ValueError(f"port {port} is not in 0 to 65535")
-        if (self.source_port or self.destination_port) and self.protocol not in (6, 17, 33, 132, 136):
+        ports = (
+            _masked(self.source_port, self.source_port_mask),
+            _masked(self.destination_port, self.destination_port_mask),
+        )
+        if ports != _ANY_PORTS and self.protocol not in (6, 17, 33, 132, 136):
             raise ValueError(f"protocol {self.protocol} has no ports to select by")
-        if self.icmp_type is not None:
-            if self.protocol not in (1, 58):
-                raise ValueError(f"protocol {self.protocol} has no ICMP types to select by")
-            if not 0 <= self.icmp_type <= 255:
-                raise ValueError(f"ICMP type {self.icmp_type} is not in 0 to 255")
+        self._check_icmp()
         # Prefixes work out their first and last address each time they are compared or hashed, and plans of many SAs
         # ask for that thousands of times.
         source, destination = self.source, self.destination
         prefixes = (destination.version, destination.value, destination.prefixlen, source.value, source.prefixlen)
-        icmp_type = -1 if self.icmp_type is None else self.icmp_type
-        order = (*prefixes, self.protocol, self.destination_port, self.source_port, icmp_type)
+        icmp = (-1 if value is None else value for value in (self.icmp_type, self.icmp_code))
+        masks = (self.destination_port_mask, self.source_port_mask)
+        order = (*prefixes, self.protocol, self.destination_port, self.source_port, *icmp, *masks)
         object.__setattr__(self, "order", order)
+        object.__setattr__(self, "_ports", ports)
         object.__setattr__(self, "_hash", hash(order))
+
+    def _check_icmp(self) -> None:
+        if self.icmp_type is None:
+            if self.icmp_code is not None:
+                raise ValueError(f"ICMP code {self.icmp_code} needs an ICMP type")
+            return
+        if self.protocol not in (1, 58):
+            raise ValueError(f"protocol {self.protocol} has no ICMP types to select by")
+        if not 0 <= self.icmp_type <= 255:
+            raise ValueError(f"ICMP type {self.icmp_type} is not in 0 to 255")
+        if self.icmp_code is not None and not 0 <= self.icmp_code <= 255:
+            raise ValueError(f"ICMP code {self.icmp_code} is not in 0 to 255")
 
     def __eq__(self, other: object) -> bool:
         return self.order == other.order if isinstance(other, Flow) else NotImplemented
@@ -105,6 +124,16 @@ class Flow:
         """Whether exactly one host may send: a single-source group."""
         return bool(self.source.size == 1)
 
+    @property
+    def any_source_port(self) -> bool:
+        """Whether the source port does not count."""
+        return self._ports[0] == _ANY
+
+    @property
+    def any_destination_port(self) -> bool:
+        """Whether the destination port does not count."""
+        return self._ports[1] == _ANY
+
     def covers(self, other: Flow) -> bool:
         """Whether every packet of `other` is one of this flow (RFC 5374 4.1.3.4, the GPAD's check)."""
         family, to, to_bits, come_from, source_bits = self.order[:5]
@@ -116,9 +145,9 @@ class Flow:
             and _meet(family, to, other_to, to_bits)
             and _meet(family, come_from, other_from, source_bits)
             and self.protocol in (ANY_PROTOCOL, other.protocol)
-            and self.source_port in (ANY_PORT, other.source_port)
-            and self.destination_port in (ANY_PORT, other.destination_port)
+            and (self._ports == _ANY_PORTS or all(map(_port_covers, self._ports, other._ports)))
             and self.icmp_type in (None, other.icmp_type)
+            and self.icmp_code in (None, other.icmp_code)
         )
 
     def joined(self, other: Flow) -> Flow:
@@ -127,21 +156,28 @@ class Flow:
             raise ValueError(f"{self} and {other} differ in family")
         if self.covers(other):
             return self
+        if other.covers(self):
+            return other
         same_protocol = self.protocol == other.protocol
 
         def meet(mine: IPNetwork, theirs: IPNetwork) -> IPNetwork:
             return mine if theirs in mine else theirs if mine in theirs else spanning_cidr([mine, theirs])
 
-        def port(mine: int, theirs: int) -> int:
-            return mine if same_protocol and mine == theirs else ANY_PORT
+        def port(mine: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
+            return mine if same_protocol and mine == theirs else _ANY
 
+        (source_port, source_mask), (destination_port, destination_mask) = map(port, self._ports, other._ports)
+        same_type = same_protocol and self.icmp_type == other.icmp_type
         return Flow(
             meet(self.source, other.source),
             meet(self.destination, other.destination),
             self.protocol if same_protocol else ANY_PROTOCOL,
-            port(self.source_port, other.source_port),
-            port(self.destination_port, other.destination_port),
-            self.icmp_type if same_protocol and self.icmp_type == other.icmp_type else None,
+            source_port,
+            destination_port,
+            self.icmp_type if same_type else None,
+            self.icmp_code if same_type and self.icmp_code == other.icmp_code else None,
+            source_mask or EXACT_PORT,
+            destination_mask or EXACT_PORT,
         )
 
     def overlaps(self, other: Flow) -> bool:
@@ -157,9 +193,9 @@ class Flow:
             and _meet(family, to, other_to, min(to_bits, other_to_bits))
             and _meet(family, come_from, other_from, min(source_bits, other_source_bits))
             and meet(self.protocol, other.protocol)
-            and meet(self.source_port, other.source_port)
-            and meet(self.destination_port, other.destination_port)
+            and all(map(_ports_meet, self._ports, other._ports))
             and (None in (self.icmp_type, other.icmp_type) or self.icmp_type == other.icmp_type)
+            and (None in (self.icmp_code, other.icmp_code) or self.icmp_code == other.icmp_code)
         )
 
     def __str__(self) -> str:
@@ -167,15 +203,50 @@ class Flow:
         text = f"{source} -> {self.destination}"
         if self.protocol:
             text += f" {_NAMES.get(self.protocol, f'protocol {self.protocol}')}"
-        if self.source_port:
-            text += f" source port {self.source_port}"
-        if self.destination_port:
-            text += f" port {self.destination_port}"
+        source_port, destination_port = self._ports
+        if source_port != _ANY:
+            text += f" source port {_ports_text(source_port)}"
+        if destination_port != _ANY:
+            text += f" port {_ports_text(destination_port)}"
         if self.icmp_type is not None:
             text += f" type {self.icmp_type}"
+        if self.icmp_code is not None:
+            text += f" code {self.icmp_code}"
         return text
 
 
 def _meet(family: int, one: int, other: int, bits: int) -> bool:
     """Whether two addresses have their first bits in common."""
     return (one ^ other) >> (_WIDTHS[family] - bits) == 0
+
+
+_ANY: Final = (0, 0)
+_ANY_PORTS: Final = (_ANY, _ANY)
+
+
+def _masked(port: int, mask: int) -> tuple[int, int]:
+    """A port as the value and the mask that a packet's is compared with. Raises ValueError."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is not in 0 to 65535")
+    if mask == EXACT_PORT:
+        return (port, mask) if port else _ANY
+    span = 0xFFFF ^ mask
+    if not 0 < mask < 0xFFFF or span & (span + 1):
+        raise ValueError(f"port mask 0x{mask:04x} is not a number of leading bits")
+    if port & span:
+        raise ValueError(f"port {port} has bits set that the mask 0x{mask:04x} leaves out")
+    return port, mask
+
+
+def _port_covers(mine: tuple[int, int], theirs: tuple[int, int]) -> bool:
+    return mine[1] & theirs[1] == mine[1] and (mine[0] ^ theirs[0]) & mine[1] == 0
+
+
+def _ports_meet(mine: tuple[int, int], theirs: tuple[int, int]) -> bool:
+    return (mine[0] ^ theirs[0]) & mine[1] & theirs[1] == 0
+
+
+def _ports_text(port: tuple[int, int]) -> str:
+    first, mask = port
+    last = first | (0xFFFF ^ mask)
+    return str(first) if first == last else f"{first}-{last}"

@@ -16,10 +16,10 @@ from typing import Final
 from agent.gsa.flow import Flow
 from agent.gsa.sa import DataSA
 
-__all__ = ["INACCURACY_S", "FirstSequence", "Piece", "first_sequence"]
+__all__ = ["INACCURACY_S", "FirstSequence", "Piece", "first_sequence", "high_half_known_s"]
 
 _LAST: Final = 2**32 - 1
-"""The last number of a 32-bit counter; the kernel sends nothing after it. ESN is not supported."""
+"""The last number of a 32-bit counter; the kernel sends nothing after it, but under ESN."""
 _RESERVE: Final = 100_000_000
 """Numbers left to a sender that starts when nothing is left of the lifetime: the last seconds until a rollover."""
 _UNUSED_S: Final = 2.0
@@ -80,6 +80,15 @@ class FirstSequence:
                 return before.until_s + left / piece.rate
             left -= most
         raise AssertionError("the last piece has no end")
+
+
+def high_half_known_s(factor: float = 1.0) -> int:
+    """How long, from the first packet of an SA on, the high half of an extended sequence number is 0 for sure.
+
+    GDOI does not tell a member that joins late what the high half is (RFC 4303 2.2.1); of a TEK that lives no longer
+    than this it needs not be told. `factor`: of the fastest rate that a sender is taken to have, as in `FirstSequence`.
+    """
+    return int((_LAST - _RESERVE) / (PIECES[0].rate * factor))
 
 
 def first_sequence(resume: FirstSequence | None, sa: DataSA, carries: Flow, now: float) -> int:

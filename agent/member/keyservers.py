@@ -11,6 +11,7 @@ from typing import Final
 from netaddr import IPAddress
 
 from agent.clock import Clock, Entropy
+from agent.config.member import GmdTable
 from agent.errors import LocalError
 from agent.gdoi.events import (
     Dropped,
@@ -55,6 +56,11 @@ class LocalPorts:
     port: int = 0
     natt: int | None = None
     keepalive_s: float = 20.0
+
+    @classmethod
+    def of(cls, gmd: GmdTable) -> LocalPorts:
+        """As they are configured."""
+        return cls(gmd.port, gmd.nat_traversal_port if gmd.nat_traversal else None, gmd.keepalive_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,15 @@ from agent.clock import SystemClock, SystemEntropy
 from agent.config.loader import ConfigErrors
 from agent.datapath.kernel import KernelDataPath
 from agent.errors import AgentError
-from agent.logs import configure
+from agent.logs import configure, get_logger
+from agent.member.blocking import block
 from agent.member.service import GmdService
 from agent.member.setup import prepare
 from agent.service.daemon import DaemonCommand, exit_status, report, serve
 
 __all__ = ["DEFAULT_CONFIG", "main"]
+
+log = get_logger(__name__)
 
 DEFAULT_CONFIG = Path("/etc/mcastsec/gmd.toml")
 """The configuration that gmd reads when none is named."""
@@ -33,21 +36,31 @@ DEFAULT_CONFIG = Path("/etc/mcastsec/gmd.toml")
     help="The configuration file, see gmd.toml(5).",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Log in more detail.")
+@click.option(
+    "--block",
+    "only_block",
+    is_flag=True,
+    help="Block the groups' traffic in the kernel, where it is not yet, and exit: for the boot, before gmd runs.",
+)
 @click.version_option(package_name="mcastsec", prog_name="gmd")
-def main(config: Path, verbose: bool) -> None:
+def main(config: Path, verbose: bool, only_block: bool) -> None:
     """Group member (GM) for GDOI, RFC 6407: registers with key servers and keeps the group SAs in the kernel.
 
     Runs in the foreground. SIGHUP reads the configuration again; SIGTERM and SIGINT stop cleanly.
     """
     try:
-        form = prepare(config).config.gmd.log_form
+        setup = prepare(config)
     except (AgentError, ConfigErrors) as error:
         sys.exit(report(error))
-    configure(form, level=logging.DEBUG if verbose else logging.INFO)
+    configure(setup.config.gmd.log_form, level=logging.DEBUG if verbose else logging.INFO)
 
     async def run() -> None:
         clock = SystemClock()
         async with KernelDataPath(clock) as datapath:
-            await serve(GmdService(config, datapath, clock, SystemEntropy()))
+            if only_block:
+                added = await block(setup, datapath, clock)
+                log.info("groups blocked", groups=len(setup.config.groups), added=added)
+            else:
+                await serve(GmdService(config, datapath, clock, SystemEntropy()))
 
     sys.exit(exit_status(run))

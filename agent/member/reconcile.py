@@ -16,6 +16,7 @@ from agent.gsa.gspd import Gspd, Refusal
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import DataSA, GroupSA
 from agent.logs import get_logger
+from agent.member.adoption import Adoption
 
 __all__ = ["Pass", "Reconciler"]
 
@@ -43,8 +44,8 @@ class Pass:
 class Reconciler:
     """Brings the data path to what the groups held want, whenever `wanted` was called or time changes it.
 
-    `gspd` and `held` are asked anew in each pass, and `on_pass` is told its result. SAs given to `retire` are wiped
-    by the next pass: only then does no plan hold them any more.
+    `gspd` and `held` are asked anew in each pass, and `on_pass` is told its result; `adoption`: what else may stay. SAs
+    given to `retire` are wiped by the next pass: only then does no plan hold them any more.
 
     A rekey hurries: its pass takes for actual what the pass before it left, if nothing has happened to that since, and
     one that looks follows in a second.
@@ -57,7 +58,9 @@ class Reconciler:
         gspd: Callable[[], Gspd],
         held: Callable[[], Mapping[GroupId, GroupSA]],
         on_pass: Callable[[Pass], None],
+        adoption: Adoption | None = None,
     ) -> None:
+        self._adoption = adoption or Adoption(clock)
         self._datapath = datapath
         self._clock = clock
         self._gspd = gspd
@@ -119,24 +122,29 @@ class Reconciler:
                 await self._pass(self._gspd(), dict(self._held()))
             return self._done
 
-    async def leave(self, gspd: Gspd) -> Pass:
-        """The last pass, before the end: what `gspd` blocks stays, everything else goes. Raises LocalError."""
+    async def leave(self, gspd: Gspd, held: Mapping[GroupId, GroupSA] | None = None) -> Pass:
+        """The last pass, before the end: what `gspd` blocks stays, and the SAs of `held`; everything else goes.
+
+        Raises LocalError.
+        """
         self._left = self._doubt = True
         async with self._busy:
-            await self._pass(gspd, {})
+            await self._pass(gspd, held or {})
             return self._done
 
     async def _pass(self, gspd: Gspd, held: Mapping[GroupId, GroupSA]) -> None:
         self._wanted.clear()
         self._wipe()
         self._as_of = self._clock.monotonic()
+        actual = await self._actual()
         desired = gspd.desired(held, self._as_of)
-        operations = plan(desired.databases, await self._actual())
+        databases = self._adoption.beside(desired.databases, actual, gspd, held, self._as_of)
+        operations = plan(databases, actual)
         outcomes = await self._datapath.apply(operations) if operations else []
         refused = [outcome for outcome in outcomes if outcome.error is not None]
         failures = tuple(map(_words, refused))
         self._current = gspd
-        self._left_there = None if refused else desired.databases
+        self._left_there = None if refused else databases
         self._done = Pass(held, failures, desired.refusals, _groups_of(refused, gspd, held))
         self._tell(self._done, outcomes)
         self._on_pass(self._done)
@@ -158,15 +166,21 @@ class Reconciler:
     def _tell(self, done: Pass, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
             log.info("kernel brought up to date", operations=len(outcomes), refused=len(done.failures))
-        problems = frozenset((*done.failures, *(str(refusal) for refusal in done.refusals)))
-        for problem in sorted(problems - self._told):
-            log.error("not installed", reason=problem)
-        self._told = problems
+        for failure in sorted(frozenset(done.failures) - self._told):
+            log.error("not installed", reason=failure)
+        # Each refusal once, as the audit log has those of the GPAD.
+        for refusal in dict.fromkeys(done.refusals):
+            if str(refusal) not in self._told:
+                gcks = done.held[refusal.group].gcks if refusal.group in done.held else None
+                spi = None if refusal.spi is None else f"0x{refusal.spi:08x}"
+                log.error("refused by the GSPD", group=refusal.group, gcks=gcks, spi=spi, reason=refusal.reason)
+        self._told = frozenset((*done.failures, *map(str, done.refusals)))
 
     def _until_next_change(self) -> float:
         """Seconds until something changes that the latest pass did not know: maybe while that was carried out."""
-        change = self._current.next_change(self._held(), self._as_of)
-        return math.inf if change is None else max(0.0, change - self._clock.monotonic())
+        changes = (self._current.next_change(self._held(), self._as_of), self._adoption.next_change(self._as_of))
+        change = min((change for change in changes if change is not None), default=math.inf)
+        return max(0.0, change - self._clock.monotonic())
 
 
 def _words(outcome: Outcome) -> str:

@@ -264,6 +264,19 @@ class Registration:
         self._renewal = math.inf
         return dropped
 
+    def rest(self, now: float) -> tuple[DataSA, ...]:
+        """Let go of the GSA, and ask for none before somebody wants one. Returns SAs as `succeeded` does."""
+        dropped = self.forget(now)
+        self._due, self._rounds, self.failures, self.tries = None, 0, (), 0
+        if self.asking is None:
+            self._round = Round(self.servers)
+        return dropped
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is held, and nobody wants it."""
+        return self._held is None and self.asking is None and self.deadline is None
+
     def change_servers(self, servers: Iterable[str], timing: Timing, gone: bool, now: float) -> None:
         """New key servers, after a reload. `gone`: the one being asked is not asked any more."""
         servers = tuple(servers)
@@ -272,7 +285,7 @@ class Registration:
             self.servers, self._rounds, self.failures = servers, 0, ()
             if self.asking is None:
                 self._round = Round(servers)
-            if self.held is None:
+            if self.held is None and self._due is not None:
                 self._due = now
         self.timing = timing
         if changed and self.asking is None and self.usable(now):

@@ -10,22 +10,25 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from agent.clock import Clock, Entropy
-from agent.config.member import GmdTable, GroupTable
-from agent.datapath.port import Capabilities, DataPath, FirstPacket, SaExpired
+from agent.config.member import GroupTable, Register
+from agent.datapath.port import Capabilities, DataPath
 from agent.errors import LocalError
 from agent.gdoi.events import MemberEvent, PhaseOneClosed, Registered, RegistrationFailed
 from agent.gdoi.failures import FailureCause
-from agent.gsa.databases import SadKey
 from agent.gsa.identity import GroupId
 from agent.gsa.sa import DataSA, GroupSA
 from agent.logs import configure, get_logger
+from agent.member.adoption import Adoption, refused_for_good
 from agent.member.announce import Announcer
+from agent.member.datapath_events import DataPathEvents
+from agent.member.demand_duty import DemandDuty
+from agent.member.gspd_rows import gspd_rows
 from agent.member.interfaces import InterfaceWatch
 from agent.member.joins import Joins
 from agent.member.keyservers import KeyServers, LocalPorts
@@ -35,7 +38,6 @@ from agent.member.rekey_duty import RekeyDuty, audit
 from agent.member.rekeys import Rekeys
 from agent.member.setup import memberships_of, prepare
 from agent.member.status import Instants, group_row, key_server_row, policy_rows, sa_problems, sa_rows
-from agent.member.timing import Timing
 from agent.service.alarm import Alarm
 from agent.service.broadcast import Subscription
 from agent.service.control import Caller, ControlServer, group_number
@@ -72,9 +74,30 @@ class GmdService:
         self._last_pass = Pass()
         self._capabilities: Capabilities | None = None
         self._key_servers = KeyServers(clock, entropy, self._on_event, self._on_push)
-        self._reconciler = Reconciler(datapath, clock, lambda: self._setup.gspd(), self._held, self._on_pass)
+        self._demand = DemandDuty(
+            lambda: self._setup.config.groups,
+            lambda: self._registrations,
+            lambda: self._setup.groups_by_reqid(),
+            datapath,
+            clock,
+            changed=lambda: self._reconciler.rekeyed(()),
+            advance=lambda: self._advance(),
+            rested=self._on_rest,
+        )
+        self._adoption = Adoption(clock, self._setup.config.gmd.adopt_s)
+        self._reconciler = Reconciler(
+            datapath, clock, lambda: self._setup.gspd(self._demand.demand()), self._held, self._on_pass, self._adoption
+        )
         self._alarm = Alarm(clock, self._advance)
-        self._announcer = Announcer(self._instants, self._name_of)
+        self._events_of_datapath = DataPathEvents(
+            datapath,
+            clock,
+            lambda: self._registrations,
+            self._demand,
+            look=self._reconciler.wanted,
+            advance=self._advance,
+        )
+        self._announcer = Announcer(self._instants, lambda group: self._setup.name_of(group))
         self._duty = RekeyDuty(
             lambda: self._setup,
             lambda: self._registrations,
@@ -94,6 +117,10 @@ class GmdService:
         control = self._control_server(gmd.control_socket, gmd.control_group)
         # Before the kernel: a pass of ours would take the SAs of a gmd that runs out of it.
         control.refuse_second()
+        self._demand.configure()
+        left = await self._datapath.current()
+        self._demand.adopt(left)
+        self._adoption.begin(left, self._setup.gspd())
         blocked = await self._reconciler.once()
         if blocked.failures:
             raise LocalError(
@@ -103,20 +130,22 @@ class GmdService:
         # After the blocks: a kernel that cannot protect the traffic must not let it pass in clear either.
         self._capabilities = await self._datapath.probe()
         self._registrations = {table.id: self._registration(table) for table in self._setup.config.groups}
-        self._key_servers.configure(self._setup.servers, _ports(gmd))
+        self._key_servers.configure(self._setup.servers, LocalPorts.of(gmd))
         for warning in self._setup.warnings:
             log.warning("weak configuration", reason=warning)
         await control.start()
         self._control = control
         self._joins.want(self._setup.memberships())
         tasks.create_task(self._reconciler.run(), name="reconciler")
-        tasks.create_task(self._watch(), name="data path events")
+        tasks.create_task(self._events_of_datapath.run(), name="data path events")
+        tasks.create_task(self._demand.run(), name="demand")
         tasks.create_task(self._follow_interfaces(), name="interfaces")
         self._interfaces.start()
         # One moment for all groups, which share Phase 1: it is the members of a site that chance spreads.
         begins = self._clock.monotonic() + gmd.start_spread_s * self._chance()
         for registration in self._registrations.values():
-            registration.begin(begins)
+            if not registration.resting or registration.group in self._adoption.groups:
+                registration.begin(begins)
         self._alarm.set(begins)
 
     async def reload(self) -> None:
@@ -125,7 +154,7 @@ class GmdService:
         for key in ("control_socket", "control_group"):
             if getattr(setup.config.gmd, key) != getattr(before.config.gmd, key):
                 raise LocalError(f"{key} changes with a restart only", exit_status=os.EX_CONFIG)
-        gone = self._key_servers.configure(setup.servers, _ports(setup.config.gmd))
+        gone = self._key_servers.configure(setup.servers, LocalPorts.of(setup.config.gmd))
         for warning in setup.warnings:
             log.warning("weak configuration", reason=warning)
         self._setup = setup
@@ -133,6 +162,7 @@ class GmdService:
             self._announcer.withdraw_keys()
         configure(setup.config.gmd.log_form, level=logging.getLogger().level)  # --verbose stays
         self._take_groups(gone)
+        self._demand.configure()
         self._drop_unauthorized()
         for registration in self._registrations.values():
             self._follow_rekeys(registration)
@@ -147,14 +177,15 @@ class GmdService:
         self._advance()
 
     async def stop(self) -> None:
-        """Say goodbye to the key servers, leave the groups, take the SAs out; blocks stay where `on_stop` says so."""
+        """Say goodbye to the key servers, leave the groups, and leave in the kernel what `on_stop` says."""
         self._alarm.close()
         self._interfaces.close()
         self._rekeys.close()
         self._key_servers.close()
         self._joins.close()
         try:
-            await self._reconciler.leave(self._setup.gspd_after_stop())
+            kept = self._adoption.leave(self._setup.kept_after_stop(), self._held())
+            await self._reconciler.leave(self._setup.gspd_after_stop(self._demand.demand()), kept)
         finally:
             if self._control is not None:
                 await self._control.close()
@@ -171,16 +202,15 @@ class GmdService:
     # Registrations
 
     def _registration(self, table: GroupTable) -> Registration:
-        return Registration(table.id, table.key_servers, self._timing(table), self._chance)
+        registration = Registration(table.id, table.key_servers, self._setup.timing(table), self._chance)
+        if table.registers is not Register.ALWAYS:
+            registration.rest(self._clock.monotonic())
+        return registration
 
-    def _timing(self, table: GroupTable) -> Timing:
-        gmd = self._setup.config.gmd
-        return Timing(
-            first_s=gmd.retry_first_s,
-            most_s=gmd.retry_most_s,
-            return_s=gmd.return_s or None,
-            lead_s=table.renewal_lead_s,
-        )
+    def _on_rest(self, group: GroupId, dropped: Sequence[DataSA]) -> None:
+        self._elapsed_s.pop(group, None)
+        self._rekeys.forget(group)
+        self._reconciler.retire(dropped)
 
     def _advance(self) -> None:
         """Ask the key servers for what is due, and set the alarm for what is due next."""
@@ -213,6 +243,8 @@ class GmdService:
 
     def _fail(self, registration: Registration, cause: FailureCause, text: str) -> None:
         registration.failed(cause, text, self._clock.monotonic())
+        if refused_for_good(registration) and self._adoption.drop(registration.group, f"refused: {cause.value}"):
+            self._reconciler.wanted()
         self._soon()
 
     def _on_registered(self, name: str, group: GroupId, group_sa: GroupSA, elapsed_s: float) -> None:
@@ -224,6 +256,7 @@ class GmdService:
         log.info("registered", group=group, gcks=name, spis=spis, elapsed_ms=round(elapsed_s * 1000, 1))
         self._announcer.registered(name, group_sa, elapsed_s)
         self._reconciler.retire(registration.succeeded(group_sa, self._clock.monotonic()))
+        self._demand.registered(group)
         source = self._duty.source(registration)
         if registration.held is not None and source is not None:
             self._rekeys.registered(registration.held, source)
@@ -252,7 +285,10 @@ class GmdService:
             if registration is None:
                 registration = self._registration(table)
             else:
-                registration.change_servers(table.key_servers, self._timing(table), registration.asking in gone, now)
+                timing, away = self._setup.timing(table), registration.asking in gone
+                registration.change_servers(table.key_servers, timing, away, now)
+                if registration.resting and table.registers is Register.ALWAYS:
+                    registration.begin(now)
             self._registrations[table.id] = registration
         for removed in before.values():
             self._elapsed_s.pop(removed.group, None)
@@ -264,9 +300,7 @@ class GmdService:
         entries = [setup.entry for setup in self._setup.servers.values()]
         for registration in self._registrations.values():
             held = registration.held
-            if held is None:
-                continue
-            if not any(entry.stands_for(held.gcks) and not entry.refusals(held) for entry in entries):
+            if held and not any(entry.stands_for(held.gcks) and not entry.refusals(held) for entry in entries):
                 log.warning("SAs dropped, the configuration allows them no more", group=held.group, gcks=held.gcks)
                 self._reconciler.retire(registration.forget(self._clock.monotonic()))
 
@@ -289,42 +323,6 @@ class GmdService:
                 self._reconciler.retire(over)
         self._announcer.problems((*done.failures, *map(str, done.refusals)))
 
-    async def _watch(self) -> None:
-        async for event in self._datapath.events():
-            now = self._clock.monotonic()
-            match event:
-                case SaExpired(key=key, hard=hard):
-                    log.info("SA worn out" if hard else "SA near its end", sa=key)
-                    self._near_end(key, hard, now)
-                case FirstPacket(flow=flow, reqid=reqid):
-                    log.debug("a packet waits for an SA", flow=flow)
-                    self._hint(self._group_of_reqid(reqid), now)
-                case _:
-                    log.info("data path changed", event=event)
-            self._reconciler.wanted()
-
-    def _near_end(self, key: SadKey, hard: bool, now: float) -> None:
-        group = self._group_of_sa(key)
-        if group is not None:
-            registration = self._registrations[group]
-            end = registration.wear_out if hard else registration.near_end
-            end(key.protocol, key.spi, key.destination, now)
-            self._advance()
-
-    def _hint(self, group: GroupId | None, now: float) -> None:
-        if group is not None:
-            self._registrations[group].hint(now)
-            self._advance()
-
-    def _group_of_sa(self, key: SadKey) -> GroupId | None:
-        def is_it(sa: DataSA) -> bool:
-            return (sa.flow.destination.ip, sa.spi, sa.protocol) == (key.destination, key.spi, key.protocol)
-
-        return next((group for group, held in self._held().items() if any(map(is_it, held.data))), None)
-
-    def _group_of_reqid(self, reqid: int) -> GroupId | None:
-        return self._setup.gspd().group_of_reqid(reqid)
-
     async def _follow_interfaces(self) -> None:
         while True:
             await asyncio.sleep(_REFRESH_S)
@@ -337,7 +335,13 @@ class GmdService:
     # Control socket
 
     def _control_server(self, path: Path, group: str | None) -> ControlServer:
-        commands = {"status": self._status, "groups": self._groups, "sas": self._sas, "policies": self._policies}
+        commands = {
+            "status": self._status,
+            "groups": self._groups,
+            "sas": self._sas,
+            "policies": self._policies,
+            "gspd": self._gspd,
+        }
         return ControlServer(path, commands, subscriptions={"events": self._events}, group=group)
 
     def _events(self, arguments: Mapping[str, Any], caller: Caller) -> Subscription:
@@ -356,9 +360,6 @@ class GmdService:
     def _may_have_keys(self, caller: Caller) -> bool:
         group = self._setup.config.gmd.keys_group
         return caller.owner or (group is not None and group_number(group) in caller.groups)
-
-    def _name_of(self, group: GroupId) -> str | None:
-        return next((table.name for table in self._setup.config.groups if table.id == group), None)
 
     def _instants(self) -> Instants:
         return Instants(self._clock.monotonic(), self._clock.utc())
@@ -380,6 +381,8 @@ class GmdService:
             joined=all(map(self._joins.holds, memberships)) if memberships else None,
             elapsed_s=self._elapsed_s.get(table.id),
             rekeys=self._rekeys.state(table.id),
+            demand=self._demand.of(table.id),
+            adopted_s=self._adoption.left_s(table.id),
             problems=[
                 *refusals,
                 *self._rekeys.problems(table.id),
@@ -411,6 +414,6 @@ class GmdService:
         actual, tables = await self._datapath.current(), self._setup.config.groups
         return policy_rows(actual, self._setup.gspd(), tables)
 
-
-def _ports(gmd: GmdTable) -> LocalPorts:
-    return LocalPorts(gmd.port, gmd.nat_traversal_port if gmd.nat_traversal else None, gmd.keepalive_s)
+    async def _gspd(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        actual, tables = await self._datapath.current(), self._setup.config.groups
+        return gspd_rows(actual, self._setup.gspd(), tables)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from agent.config.certificates import certificates_of, crls_of, key_pair, trust_
 from agent.config.files import SOCKET_FOLDER_MODE, folder_missing
 from agent.config.gpad import lifetimes
 from agent.config.loader import ConfigErrors, load
-from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop
+from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop, Register
 from agent.config.phase1 import LEAST_KEY_OCTETS, SHORT_KEY_WARNING
 from agent.crypto.x509 import RevocationRule
 from agent.errors import ConfigError
@@ -26,11 +26,15 @@ from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.retransmit import RetryPolicy
 from agent.gdoi.settings import Keeping, MemberSettings
 from agent.gdoi.tolerances import Tolerances
+from agent.gsa.expansion import Demand
 from agent.gsa.gpad import GpadEntry, PeerMethod
 from agent.gsa.gspd import GroupPolicy, Gspd
-from agent.gsa.identity import Identity
+from agent.gsa.identity import GroupId, Identity
 from agent.gsa.rekey import KEK_CIPHERS, REKEY_SIGNATURES
+from agent.gsa.reqids import reqids_of
+from agent.member.addresses import host_addresses
 from agent.member.joins import Membership, own_addresses
+from agent.member.timing import Timing
 from agent.wire.endpoint import Endpoint
 
 __all__ = ["ServerSetup", "Setup", "look_around", "prepare"]
@@ -96,13 +100,52 @@ class Setup:
     servers: Mapping[str, ServerSetup]
     warnings: tuple[str, ...] = ()
 
-    def gspd(self) -> Gspd:
-        """The GSPD of the configured groups, with this host's addresses as they are now."""
-        return Gspd([_policy(table) for table in self.config.groups if table.flows])
+    def gspd(self, demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({})) -> Gspd:
+        """The GSPD of the configured groups, with this host's addresses as they are now.
 
-    def gspd_after_stop(self) -> Gspd:
-        """What a clean stop leaves to be blocked."""
-        return Gspd([_policy(table) for table in self.config.groups if table.flows and table.on_stop is OnStop.BLOCK])
+        `demand`: the destinations within ranges that are asked for.
+        """
+        return Gspd([_policy(table, self.config) for table in self.config.groups if table.flows], demand)
+
+    def groups_by_reqid(self) -> Mapping[int, GroupId]:
+        """Whose SAs and policies carry which reqid."""
+        reqids = reqids_of([table.id for table in self.config.groups if table.flows])
+        return {reqid: group for group, reqid in reqids.items()}
+
+    def timing(self, table: GroupTable) -> Timing:
+        """The waits of a group's registrations."""
+        gmd = self.config.gmd
+        return Timing(
+            first_s=gmd.retry_first_s,
+            most_s=gmd.retry_most_s,
+            return_s=gmd.return_s or None,
+            lead_s=table.renewal_lead_s,
+        )
+
+    def name_of(self, group: GroupId) -> str | None:
+        """What a group is called here."""
+        return next((table.name for table in self.config.groups if table.id == group), None)
+
+    def gspd_of_blocks(self) -> Gspd:
+        """What is to be blocked while no gmd runs."""
+        return self._unheard([table for table in self.config.groups if table.flows])
+
+    def gspd_after_stop(self, demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({})) -> Gspd:
+        """What a clean stop leaves to be blocked, or kept as it is."""
+        left = [table for table in self.config.groups if table.flows and table.on_stop is not OnStop.REMOVE]
+        return self._unheard(left, demand)
+
+    def kept_after_stop(self) -> frozenset[GroupId]:
+        """The groups whose SAs stay when gmd stops."""
+        return frozenset(table.id for table in self.config.groups if table.on_stop is OnStop.KEEP)
+
+    def _unheard(
+        self,
+        tables: Sequence[GroupTable],
+        demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({}),
+    ) -> Gspd:
+        """The GSPD while nobody would hear what asks for an SA."""
+        return Gspd([replace(_policy(table, self.config), on_demand=False) for table in tables], demand)
 
     def memberships(self) -> tuple[Membership, ...]:
         """What is to be joined."""
@@ -113,7 +156,8 @@ def memberships_of(table: GroupTable) -> tuple[Membership, ...]:
     """What one group wants joined."""
     if not table.join or table.interface is None:
         return ()
-    return tuple(dict.fromkeys(Membership.of_flow(table.interface, flow) for flow in table.flows))
+    groups = (flow for flow in table.flows if flow.destination.is_multicast())
+    return tuple(dict.fromkeys(Membership.of_flow(table.interface, flow) for flow in groups))
 
 
 def prepare(path: Path) -> Setup:
@@ -150,6 +194,9 @@ def _warnings(config: MemberConfig) -> Iterator[str]:
         if table.psk_file is not None and len(table.psk_file.content) < LEAST_KEY_OCTETS:
             yield f"{here}.psk_file: {SHORT_KEY_WARNING}"
     yield from _beyond_flows(config)
+    for index, group in enumerate(config.groups):
+        if group.clear.clear:
+            yield f"[groups[{index}].clear]: group {group.id} is not closed: {group.clear.clear}"
 
 
 def _beyond_flows(config: MemberConfig) -> Iterator[str]:
@@ -159,8 +206,9 @@ def _beyond_flows(config: MemberConfig) -> Iterator[str]:
             rules = config.gpad_flows(table)
             for number, flow in enumerate(group.flows):
                 if not any(rule.covers(flow) for rule in rules):
+                    place = "entries" if group.entries else f"traffic[{number}]"
                     yield (
-                        f"[groups[{index}].traffic[{number}]]: {flow} lies within none of the flows of key server"
+                        f"[groups[{index}].{place}]: {flow} lies within none of the flows of key server"
                         f" {table.name}, so an SA for all of it would be refused"
                     )
 
@@ -232,6 +280,24 @@ def _credentials(table: KeyServerTable) -> StaticCredentials:
     return credentials
 
 
-def _policy(table: GroupTable) -> GroupPolicy:
+def _policy(table: GroupTable, config: MemberConfig) -> GroupPolicy:
     addresses: tuple[IPAddress, ...] = own_addresses(table.interface, table.flows)
-    return GroupPolicy(table.id, table.role, table.flows, addresses, resume=table.resume)
+    if not all(flow.destination.is_multicast() for flow in table.flows):
+        # Which of them a packet leaves from, its own route says.
+        others = (address for address in sorted(host_addresses() or ()) if address not in addresses)
+        addresses += tuple(address for address in others if not (address.is_loopback() or address.is_link_local()))
+    return GroupPolicy(
+        table.id,
+        table.role,
+        table.flows,
+        addresses,
+        replay_window=table.replay_window,
+        resume=table.resume,
+        esn_lifetime_s=table.esn_lifetime_s,
+        on_demand=table.registers is not Register.ALWAYS,
+        key_servers=tuple(
+            (server.address, port) for server in config.key_servers for port in (server.port, server.nat_traversal_port)
+        ),
+        entries=table.gspd_entries,
+        clear=table.clear.clear,
+    )

@@ -9,11 +9,13 @@ from typing import Any
 from agent.clock import iso8601
 from agent.config.member import GroupTable
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
+from agent.gsa.expansion import is_range
 from agent.gsa.gspd import Gspd
 from agent.gsa.identity import GroupId
 from agent.gsa.iec61850 import Iec61850SA
 from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, Direction, GroupSA, RekeySA
+from agent.member.demand import GroupDemand
 from agent.member.keyservers import KeyServer
 from agent.member.registration import Failure, Registration
 from agent.member.rekeys import RekeyState
@@ -65,6 +67,8 @@ def group_row(
     joined: bool | None,
     elapsed_s: float | None,
     rekeys: RekeyState,
+    demand: GroupDemand | None = None,
+    adopted_s: float | None = None,
     problems: Iterable[str],
 ) -> dict[str, Any]:
     """One group: its state, who serves it, what is next, and why not."""
@@ -76,6 +80,9 @@ def group_row(
         "interface": table.interface,
         "traffic": [str(flow) for flow in table.flows],
         "state": _state(registration, instants.now, installed),
+        "protection": _protection(table, registration.usable(instants.now), adopted_s),
+        "adopted_s": adopted_s,
+        "clear": str(table.clear.clear) if table.clear.clear else None,
         "joined": joined,
         "key_server": registration.server,
         "gcks": str(held.gcks) if held is not None else None,
@@ -91,6 +98,8 @@ def group_row(
         "next_switch_s": instants.left_s(_next_switch(registration, instants.now)),
         "needs": [need.value for need in registration.needs],
         "sas": len(registration.serving(instants.now)),
+        "waited": demand.waited if demand is not None else 0,
+        "destinations": demand.sends_to if demand is not None else 0,
         "failures": [_failure_row(failure, instants) for failure in registration.failures],
         "problems": list(problems),
     }
@@ -142,7 +151,18 @@ def _state(registration: Registration, now: float, installed: bool) -> str:
         return "registered" if installed else "installing"
     if registration.asking is not None:
         return "registering"
-    return "waiting"
+    return "resting" if registration.resting else "waiting"
+
+
+def _protection(table: GroupTable, usable: bool, adopted_s: float | None) -> str:
+    """What becomes of the group's traffic out of this host, and into it where it does not send."""
+    clear, sends = table.clear.clear, table.role.sends
+    if sends and clear.sends:
+        return "clear"
+    if usable or adopted_s is not None:
+        return "protected" if usable else "adopted"
+    beneath = clear.beneath(PolicyDirection.OUT if sends else PolicyDirection.IN)
+    return "clear" if beneath is Action.BYPASS else "blocked"
 
 
 def sa_problems(table: GroupTable, serving: Iterable[DataSA | Iec61850SA]) -> list[str]:
@@ -186,10 +206,14 @@ def sa_rows(
         if entry.direction is PolicyDirection.OUT and entry.template is not None
     }
     known = {(group, sa.spi, sa.flow.destination.ip): sa for group, gsa in held.items() for sa in gsa.data}
+    ranges = [(group, sa) for group, gsa in held.items() for sa in gsa.data if is_range(sa.flow)]
     rows = []
     for entry in actual.sad:
         table = groups.get(entry.reqid)
         sa = known.get((table.id, entry.spi, entry.destination)) if table is not None else None
+        if sa is None and table is not None:
+            of_range = (each for group, each in ranges if (group, each.spi) == (table.id, entry.spi))
+            sa = next((each for each in of_range if entry.destination in each.flow.destination), None)
         rows.append(_sa_row(entry, table, sa, instants, sending=(entry.reqid, entry.spi) in pinned))
     rows.extend(
         _iec61850_row(table, iec, instants)

@@ -261,6 +261,7 @@ def test_every_section_with_a_program_is_run() -> None:
     assert list(PROGRAMS) == list(CHECKS)
 
 
+@pytest.mark.requirement("ARCH-4.4-08", "ARCH-4.5-01")
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("title", PROGRAMS)
 def test_the_guide_says_what_is_so(title: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,16 +104,27 @@ class Host:
             opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(source))
         return opened
 
+    def pinger(self, source: str) -> socket.socket:
+        """A raw socket for ICMP or ICMPv6 that sends to groups from `source`."""
+        family, protocol = (socket.AF_INET6, 58) if ":" in source else (socket.AF_INET, 1)
+        with inside(self.namespace):
+            opened = socket.socket(family, socket.SOCK_RAW, protocol)
+        self.sockets.append(opened)
+        opened.bind((source, 0))
+        if ":" in source:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._ifindex())
+        return opened
+
     def listener(self, address: str) -> socket.socket:
         """A UDP socket that is bound to an address of this host."""
         opened = self._udp(6 if ":" in address else 4)
         opened.bind((address, PORT))
         return opened
 
-    def receiver(self, group: str) -> socket.socket:
+    def receiver(self, group: str, port: int = PORT) -> socket.socket:
         """A UDP socket that has joined `group` and is bound to it."""
         opened = self._udp(6 if ":" in group else 4)
-        opened.bind((group, PORT))
+        opened.bind((group, port))
         if ":" in group:
             wanted = struct.pack("@16sI", socket.inet_pton(socket.AF_INET6, group), self._ifindex())
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, wanted)

@@ -99,7 +99,7 @@ def payloads(count: int = COUNT, first: int = 0) -> list[bytes]:
 @pytest.mark.requirement(
     "MIPSEC-3-01", "ARCH-4.1-06", "OWN-01", "ARCH-5.1-01", "ARCH-5.2-03", "MIPSEC-4.2.1-01", "MIPSEC-4.1.1-04"
 )
-@pytest.mark.requirement("MIPSEC-5.1-01", "ESP-2.2-01")
+@pytest.mark.requirement("MIPSEC-5.1-01", "ESP-2.2-01", "ARCH-5.1-02")
 @pytest.mark.parametrize("single", [False, True], ids=["any-source", "single-source"])
 @pytest.mark.parametrize("bits", ["gcm", "cbc"])
 @pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
@@ -201,7 +201,7 @@ def test_a_single_source_sa_takes_packets_of_its_source_alone(hosts: tuple[Host,
 
 
 @pytest.mark.needs_esp
-@pytest.mark.requirement("MIPSEC-A.2-03", "MIPSEC-A.3-02")
+@pytest.mark.requirement("MIPSEC-A.2-03", "MIPSEC-A.3-02", "ESP-3.3-01")
 @pytest.mark.parametrize("single", [True, False], ids=["single-source", "any-source"])
 def test_a_replayed_packet_is_taken_only_where_senders_share_the_sa(hosts: tuple[Host, Host], single: bool) -> None:
     tx, rx = hosts
@@ -305,7 +305,12 @@ def test_what_others_put_there_is_neither_seen_nor_touched(hosts: tuple[Host, Ho
     gcm = "aead rfc4106(gcm(aes)) 0x1111111111111111111111111111111111111111 128"
     host.ip(f"xfrm state add src 10.9.0.1 dst 239.1.1.1 proto esp spi 0x77 reqid 7 mode transport {gcm}")
     host.ip("xfrm policy add src 0.0.0.0/0 dst 239.1.1.0/24 dir out priority 367231 tmpl proto esp mode transport")
-    host.ip("xfrm policy add src 10.0.0.0/8 dst 10.0.0.0/8 dir out priority 19840 action block")
+    # Neither just above nor just beneath our own, nor with another's reqid among them.
+    for dst, priority in (("10.0.0.0/9", 19711), ("10.128.0.0/9", 19968)):
+        host.ip(f"xfrm policy add src 10.0.0.0/8 dst {dst} dir out priority {priority} action block")
+    host.ip(
+        "xfrm policy add src 10.0.0.0/8 dst 10.0.0.0/8 dir out priority 19840 tmpl proto esp reqid 7 mode transport"
+    )
     flow = flow_of(4)
 
     async def story() -> tuple[str, str]:
@@ -408,7 +413,9 @@ def test_the_kernel_ends_an_sa_whose_owner_does_not_and_fails_closed(hosts: tupl
             assert await next_event(events, SaExpired) == SaExpired(key, hard=True)
             assert (await path.current()).sad == ()
             send(sender, GROUPS[4], 1)
-            assert await next_event(events, FirstPacket) == FirstPacket(flow, held.reqid)
+            assert await next_event(events, FirstPacket) == FirstPacket(
+                flow, held.reqid, IPAddress("10.9.0.1"), IPAddress(GROUPS[4])
+            )
             assert packets_to(wire, GROUPS[4]) == []
             # The kernel's place-holder for that packet has the pinned SPI and is in the way of the SA.
             assert plan(desired, await path.current()) == [ReplaceSa(held)]

@@ -21,6 +21,9 @@ GROUP = {
     "interface": "eth0",
     "traffic": ["any -> 239.1.1.1/32"],
     "state": "waiting",
+    "protection": "blocked",
+    "adopted_s": None,
+    "clear": "clear is accepted",
     "joined": True,
     "key_server": None,
     "gcks": None,
@@ -100,6 +103,24 @@ ANSWERS: dict[str, Any] = {
             "priority": 19792,
         }
     ],
+    "gspd": [
+        {
+            "order": 1,
+            "group": "1234",
+            "name": "video",
+            "entry": "media",
+            "origin": "gcks",
+            "action": "protect",
+            "protects_with": "esp transport",
+            "direction": "receiver-only",
+            "flow": "any -> 239.1.1.1/32 udp port 5000-5001",
+            "address_preservation": None,
+            "spis": ["0x00000100", "0x00000101"],
+            "sends_on": None,
+            "priority": 19794,
+            "packets": 17,
+        }
+    ],
 }
 
 
@@ -140,6 +161,10 @@ def test_json_is_the_daemons_answer(daemon: dict[str, Any], command: str) -> Non
         ),
         ("sas", ["0x00000100", "esp transport", "aes-gcm-16-128", "17", "2040", "0:59:59"]),
         ("policies", ["out", "any -> 239.1.1.1/32", "protect esp transport", "0x00000100", "19792"]),
+        (
+            "gspd",
+            ["gcks media", "receiver-only", "udp port 5000-5001", "esp transport", "0x00000100 0x00000101", "17"],
+        ),
     ],
 )
 def test_tables_say_what_an_operator_wants_to_know(daemon: dict[str, Any], command: str, words: list[str]) -> None:
@@ -148,7 +173,13 @@ def test_tables_say_what_an_operator_wants_to_know(daemon: dict[str, Any], comma
 
 
 @pytest.mark.parametrize(
-    ("command", "says"), [("groups", "no groups"), ("sas", "no group SAs"), ("policies", "no group policies")]
+    ("command", "says"),
+    [
+        ("groups", "no groups"),
+        ("sas", "no group SAs"),
+        ("policies", "no group policies"),
+        ("gspd", "no entries: no group has traffic"),
+    ],
 )
 def test_nothing_is_told_as_such(daemon: dict[str, Any], command: str, says: str) -> None:
     daemon[command] = []

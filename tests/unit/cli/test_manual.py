@@ -41,7 +41,7 @@ def keys(schema: Any) -> Iterator[str]:
     """Every key of a schema and of the tables in it."""
     if isinstance(schema, type) and issubclass(schema, Table):
         for name, field in schema.model_fields.items():
-            yield name
+            yield field.alias or name
             yield from keys(field.annotation)
     else:
         for part in get_args(schema):

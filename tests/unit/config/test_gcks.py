@@ -125,9 +125,18 @@ def test_flows_that_share_packets_are_refused_also_between_groups(tmp_path: Path
     }
 
 
-def test_a_destination_is_multicast(tmp_path: Path) -> None:
-    found = faults(tmp_path, HEAD + MEMBERS + GROUP.replace("239.1.1.1", "192.0.2.1"))
-    assert "is multicast, got 192.0.2.1" in found["[groups[0].teks[0]]"]
+@pytest.mark.parametrize("destination", ["127.0.0.1", "169.254.0.0/24", "0.0.0.0/0", "224.0.0.0/3", "255.255.255.255"])
+def test_a_destination_is_multicast_or_leaves_the_link(tmp_path: Path, destination: str) -> None:
+    found = faults(tmp_path, HEAD + MEMBERS + GROUP.replace("239.1.1.1", destination))
+    assert (
+        f"is multicast, or unicast and reaches into no multicast, loopback or link-local addresses, got {destination}"
+        in (found["[groups[0].teks[0]]"])
+    )
+
+
+def test_a_destination_may_be_a_unicast_prefix(tmp_path: Path) -> None:
+    config = load(write(tmp_path, HEAD + MEMBERS + GROUP.replace("239.1.1.1", "192.0.2.0/24")), KeyServerConfig)
+    assert str(config.groups[0].teks[0].flow.flow.destination) == "192.0.2.0/24"
 
 
 def test_a_key_needs_an_address_and_who_has_none_needs_a_certificate(tmp_path: Path) -> None:

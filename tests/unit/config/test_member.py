@@ -7,12 +7,12 @@ import pytest
 
 import agent.config
 from agent.config.loader import ConfigErrors, load
-from agent.config.member import MemberConfig, OnStop
+from agent.config.member import Leave, MemberConfig, OnStop, Register
 from agent.gsa.flow import Flow
 from agent.gsa.flow_rule import FlowRule
 from agent.gsa.gpad import PeerMethod
 from agent.gsa.role import Role
-from agent.gsa.sequence import FirstSequence
+from agent.gsa.sequence import FirstSequence, high_half_known_s
 from agent.logs import LogFormat
 
 Writer: TypeAlias = Callable[[str], Path]
@@ -131,7 +131,24 @@ def test_a_key_server_with_flows_may_give_those_alone(write: Writer) -> None:
             "[groups[0]]",
             "one address each",
         ),
-        ('"239.1.1.1"', '"192.0.2.9"', "[groups[0].traffic[0]]", "multicast"),
+        ('"239.1.1.1"', '"127.0.0.1"', "[groups[0].traffic[0]]", "reaches into no multicast, loopback or link-local"),
+        ('"239.1.1.1"', '"0.0.0.0/0"', "[groups[0].traffic[0]]", "reaches into no multicast, loopback or link-local"),
+        ('role = "receiver"', 'role = "receiver"\nregister = "first-packet"', "[groups[0]].register", "for a receiver"),
+        ('role = "receiver"', 'role = "sender"\nregister = "join"', "[groups[0]].register", "for a sender"),
+        ('role = "receiver"', 'role = "receiver"\nleave = "deregister"', "[groups[0]].leave", "goes with register"),
+        (
+            'role = "receiver"',
+            'role = "receiver"\nregister = "join"\njoin = true\ninterface = "eth0"',
+            "[groups[0]].register",
+            "take one",
+        ),
+        (
+            'role = "receiver"\ntraffic = [{ destination = "239.1.1.1" }]',
+            'role = "receiver"\njoin = true\ninterface = "eth0"\ntraffic = [{ destination = "192.0.2.0/24" }]',
+            "[groups[0]]",
+            "to groups with one address each",
+        ),
+        ('role = "receiver"', 'role = "receiver"\nregsiter = "join"', "[groups[0]].regsiter", "is register meant"),
         (
             '"239.1.1.1"',
             '"239.1.1.1", protocol = "udp", port = 848',
@@ -203,3 +220,42 @@ def test_a_wrong_value_does_not_hide_what_its_table_contradicts(write: Writer) -
     } <= set(told)
     assert told["[gmd]"] == "retry_first_s is at most retry_most_s, 8, got 9"
     assert "missing: certificate, private_key, trust_anchors; not allowed: psk_file" in told["[key_servers[0]]"]
+
+
+def test_a_group_waits_for_a_reason_only_where_it_is_told_to(write: Writer) -> None:
+    (group,) = load(write(SMALL), MemberConfig).groups
+    assert (group.registers, group.leave, group.idle_s) == (Register.ALWAYS, Leave.KEEP, 300)
+    told = SMALL.replace('role = "receiver"', 'role = "receiver"\nregister = "join"\nleave = "deregister"\nidle_s = 20')
+    (group,) = load(write(told), MemberConfig).groups
+    assert (group.registers, group.leave, group.idle_s) == (Register.JOIN, Leave.DEREGISTER, 20)
+
+
+def test_traffic_may_be_a_unicast_prefix_and_is_not_joined(write: Writer) -> None:
+    both = '[{ destination = "239.1.1.1" }, { destination = "192.0.2.0/24", source = "192.0.2.0/24" }]'
+    text = SMALL.replace('[{ destination = "239.1.1.1" }]', both)
+    joined = text.replace('role = "receiver"', 'role = "receiver"\njoin = true\ninterface = "eth0"')
+    (group,) = load(write(joined), MemberConfig).groups
+    assert [str(flow.destination) for flow in group.flows] == ["239.1.1.1/32", "192.0.2.0/24"]
+
+
+def test_replay_windows_have_the_standard_s_least_and_the_kernel_s_most(write: Writer) -> None:
+    assert load(write(SMALL), MemberConfig).groups[0].replay_window == 64
+    for packets in (0, 32, 4096):
+        assert load(write(SMALL + f"replay_window = {packets}\n"), MemberConfig).groups[0].replay_window == packets
+    for packets in (-1, 1, 31, 4097):
+        told = faults(write(SMALL + f"replay_window = {packets}\n"))["[groups[0]].replay_window"]
+        assert "0 or 32 to 4096 packets" in told
+
+
+@pytest.mark.requirement("ESP-2.2-03")
+def test_extended_sequence_numbers_need_teks_of_short_lives(write: Writer) -> None:
+    young = SMALL + 'esn = "young"\n'
+    place, most_s = "[groups[0]].esn", high_half_known_s()
+
+    def lives(limit_s: int, text: str = young) -> str:
+        return text.replace("groups = [1234, 1235]\n", f"groups = [1234, 1235]\nmax_lifetime_s = {limit_s}\n")
+
+    assert load(write(SMALL), MemberConfig).groups[0].esn_lifetime_s is None
+    assert load(write(lives(most_s)), MemberConfig).groups[0].esn_lifetime_s == most_s
+    for text in (young, lives(most_s + 1), lives(most_s, young + "resume_rate_factor = 2.0\n")):
+        assert "needs max_lifetime_s of at most" in faults(write(text))[place]

@@ -41,7 +41,6 @@ from xfrm.errors import KernelRefused, Timeout
 from xfrm.iptfs import Iptfs
 from xfrm.migration import Migration, MigrationStep, SaMigration
 from xfrm.policy import Policy, PolicyId
-from xfrm.replay import ReplayWindow
 from xfrm.selector import Selector
 from xfrm.state import Encapsulation, SaId, SecurityAssociation
 from xfrm.values import Lifetime, Mark, Offload, SecurityContext, Usage
@@ -277,23 +276,49 @@ def test_the_kernel_form_of_an_sa(bench: Bench) -> None:
     bench.apply(AddSa(SA), AddSa(endless))
     assert [entry.expires for entry in bench.current().sad] == [pytest.approx(NOW + 50), None]
     first, second = bench.socket.sas.values()
-    assert first.lifetime == Lifetime(soft_bytes=7168, hard_bytes=8192, hard_add_s=62)
+    most = int((2**32 - 1) * 15 / 16)
+    assert first.lifetime == Lifetime(soft_bytes=7168, hard_bytes=8192, soft_packets=most, hard_add_s=62)
     assert first.direction is None
     assert (first.mark, second.mark) == (None, None)
     assert str(first.selector) == "src 10.9.0.1/32 dst 239.1.1.1/32 proto 17 dport 5000"
-    assert second.lifetime == Lifetime()
+    assert second.lifetime == Lifetime(soft_packets=most)
     assert second.source == Address.of("0.0.0.0")
 
 
-@pytest.mark.parametrize(("window", "first"), [(0, 1), (0, 2**31), (32, 1), (64, 1), (64, 2**31)])
+@pytest.mark.parametrize(
+    ("window", "first", "esn"),
+    [
+        *((window, first, False) for window, first in ((0, 1), (0, 2**31), (32, 1), (64, 1), (64, 2**31))),
+        *((window, first, True) for window in (32, 64, 4096) for first in (1, 2**31)),
+    ],
+)
 def test_an_sa_begins_at_its_first_number_and_is_the_same_wherever_it_stands(
-    bench: Bench, window: int, first: int
+    bench: Bench, window: int, first: int, esn: bool
 ) -> None:
-    entry = replace(SA, replay_window=window, first_sequence=first)
+    entry = replace(SA, replay_window=window, first_sequence=first, esn=esn)
     assert bench.apply(AddSa(entry)) == [""]
     (sa,) = bench.socket.sas.values()
     assert (sa.sequence.outbound, sa.sequence.inbound) == (first - 1, 0)
     assert bench.current() == Databases.of([replace(entry, first_sequence=7)], [])
+
+
+@pytest.mark.requirement("ESP-2.2-02")
+@pytest.mark.parametrize(
+    ("direction", "first", "packets"),
+    [
+        (PolicyDirection.OUT, 1, 4026531839),
+        (None, 1, 4026531839),
+        (PolicyDirection.OUT, 2**32 - 16, 15),
+        (PolicyDirection.OUT, 2**32 - 1, 1),
+        (PolicyDirection.IN, 1, None),
+    ],
+)
+def test_a_successor_is_hinted_at_before_a_sender_runs_out_of_numbers(
+    bench: Bench, direction: PolicyDirection | None, first: int, packets: int | None
+) -> None:
+    bench.apply(AddSa(replace(SA, direction=direction, replay_window=0, first_sequence=first)))
+    (sa,) = bench.socket.sas.values()
+    assert sa.lifetime.soft_packets == packets
 
 
 def test_an_sa_that_has_expired_already_is_kept_for_the_grace_only(bench: Bench) -> None:
@@ -312,7 +337,7 @@ def test_what_is_not_ours_is_not_reported(bench: Bench) -> None:
     foreign_policies = [
         replace(policy, priority=100),
         replace(policy, templates=(replace(template, reqid=7),)),
-        replace(policy, selector=unicast),
+        replace(policy, selector=unicast, priority=100),
         replace(policy, direction=constants.Direction.FWD),
         replace(policy, mark=Mark(1)),
         replace(policy, if_id=1),
@@ -322,7 +347,7 @@ def test_what_is_not_ours_is_not_reported(bench: Bench) -> None:
         replace(policy, selector=replace(policy.selector, destination_port_mask=0xFF00)),
         replace(policy, selector=replace(policy.selector, destination_port=0)),
         replace(policy, selector=replace(policy.selector, source_port=0)),
-        replace(policy, selector=Selector(ANY4, policy.selector.destination, 1, source_port=8, destination_port=0)),
+        replace(policy, selector=Selector(ANY4, policy.selector.destination, 1, destination_port=0)),
         replace(policy, selector=replace(policy.selector, source=Prefix.of("10.9.0.1/24"))),
     ]
     bench.socket.policies.clear()
@@ -344,7 +369,7 @@ def test_what_is_ours_and_cannot_be_said_is_reported_as_such(bench: Bench) -> No
     for other_sa in (
         replace(sa, aead=None),
         replace(sa, mode=constants.Mode.BEET),
-        replace(sa, direction=constants.SaDirection.IN),
+        replace(sa, direction=3),
         replace(sa, selector=None),
         replace(sa, flags=1),
         replace(sa, extra_flags=1),
@@ -360,7 +385,6 @@ def test_what_is_ours_and_cannot_be_said_is_reported_as_such(bench: Bench) -> No
         replace(sa, nat_keepalive_s=20),
         replace(sa, mapping_max_age_s=20),
         replace(sa, care_of=Address.of("10.0.0.9")),
-        replace(sa, replay=ReplayWindow(64, esn=True)),
         replace(sa, lifetime=Lifetime(hard_packets=5)),
         replace(sa, lifetime=Lifetime(soft_use_s=5)),
         replace(sa, lifetime=Lifetime(hard_bytes=1025)),
@@ -369,7 +393,6 @@ def test_what_is_ours_and_cannot_be_said_is_reported_as_such(bench: Bench) -> No
         assert bench.current() == Databases.of([], [], [SA.key])
     bench.socket.sas.clear()
     for other_policy, key in (
-        (replace(policy, templates=(replace(template, optional=True),)), SEND.key),
         (replace(policy, templates=(template, template)), SEND.key),
         (replace(policy, templates=(replace(template, mode=constants.Mode.BEET),)), SEND.key),
         (replace(policy, templates=(replace(template, share=constants.Share.UNIQUE),)), SEND.key),
@@ -526,7 +549,7 @@ def test_events_of_ours_and_nobody_elses(bench: Bench) -> None:
     assert reported == [
         SaExpired(SA.key, hard=False),
         SaExpired(SA.key, hard=True),
-        FirstPacket(FLOW, REQID),
+        FirstPacket(FLOW, REQID, IPAddress("10.9.0.1"), IPAddress("239.1.1.1")),
         ChangedByOthers("a policy of ours expired"),
         Overrun(),
     ]
@@ -545,7 +568,7 @@ def test_what_a_newer_kernel_reports_besides_makes_no_difference(bench: Bench) -
 
 def test_every_field_of_an_sa_and_a_policy_is_read_or_refused() -> None:
     read = {"source", "destination", "spi", "protocol", "mode", "reqid", "aead", "encryption", "integrity", "replay"}
-    read |= {"lifetime", "selector", "mark", "flags", "usage", "last_used_utc_s"}
+    read |= {"lifetime", "selector", "mark", "flags", "usage", "last_used_utc_s", "direction"}
     unheeded = {"acquire_sequence", "sequence", "thresholds", "initial_usage", "statistics", "other"}
     fields = {field.name for field in dataclasses.fields(SecurityAssociation)}
     assert fields == read | unheeded | set(kernel_forms.NOT_SAID_OF_AN_SA)
@@ -553,6 +576,23 @@ def test_every_field_of_an_sa_and_a_policy_is_read_or_refused() -> None:
     policy |= {"security_context"}
     fields = {field.name for field in dataclasses.fields(Policy)}
     assert fields == policy | {"index", "usage", "last_used_utc_s", "other", *kernel_forms.NOT_SAID_OF_A_POLICY}
+
+
+def test_changes_of_unicast_entries_count_where_they_look_like_ours(bench: Bench) -> None:
+    bench.apply(AddSa(SA), AddPolicy(SEND))
+    (sa,), (policy,) = bench.socket.sas.values(), bench.socket.policies.values()
+    unicast, theirs = Selector.of("10.0.0.0/8", "10.0.0.0/8"), events.Origin(0, 1)
+    host = replace(sa, destination=Address.of("10.0.0.1"))
+    deleted = events.Change.DELETED
+    mine, alien = replace(policy, selector=unicast), replace(policy, selector=unicast, priority=100)
+    told = bench.events(
+        events.SaChange(deleted, host.id, host, theirs),
+        events.SaChange(deleted, host.id, replace(host, reqid=7), theirs),
+        events.PolicyChange(deleted, 1, unicast, mine, theirs),
+        events.PolicyChange(deleted, 1, unicast, alien, theirs),
+    )
+    words = [event.what.split(":")[0] for event in told if isinstance(event, ChangedByOthers)]
+    assert words == ["another program deleted an SA", "another program deleted a policy"]
 
 
 def test_changes_count_when_others_make_them_to_a_group(bench: Bench) -> None:
@@ -566,6 +606,7 @@ def test_changes_count_when_others_make_them_to_a_group(bench: Bench) -> None:
         told += bench.events(
             events.SaChange(added, sa.id, sa, origin),
             events.SaChange(added, SaId(Address.of("10.0.0.1"), 1), None, origin),
+            events.SaChange(added, SaId(Address.of("10.0.0.1"), 1), replace(sa, reqid=7), origin),
             events.PolicyChange(deleted, 1, policy.selector, None, origin),
             events.PolicyChange(deleted, 1, unicast, None, origin),
             events.SaFlush(255, origin),

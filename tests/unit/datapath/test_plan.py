@@ -40,7 +40,7 @@ SERVED = Databases.of([SA], [RECEIVE, SEND, BYPASS])
 
 def until(entry: SpdEntry) -> SpdEntry:
     """The block, beneath all else, that stands until a protection can."""
-    return replace(entry, action=Action.DISCARD, priority=0x4DFF, template=None)
+    return replace(entry, action=Action.DISCARD, priority=0x4D80, template=None)
 
 
 def test_equal_databases_need_nothing() -> None:

@@ -70,6 +70,7 @@ def never(_: Datagram) -> Iterable[tuple[float, bytes]]:
 
 
 @pytest.mark.requirement("GDOI-3.2-03", "GDOI-3.3-05", "GDOI-3.2-07", "GDOI-3.3-01", "P1-3947-3-01")
+@pytest.mark.requirement("MSEC-3.3-01", "ARCH-4.5-01")
 def test_a_registration_takes_ten_messages_and_gives_the_very_sas() -> None:
     one = registering(pair())
     (registered,) = one.member_saw(Registered)

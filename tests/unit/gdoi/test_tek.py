@@ -152,6 +152,7 @@ def test_what_is_never_sent() -> None:
         assert 3 not in [attribute.type for attribute in sent.attributes]
 
 
+@pytest.mark.requirement("ARCH-4.2-01", "ESP-2.1-02")
 @pytest.mark.requirement(
     "GDOI-5.3.2-01",
     "P1-2407-4.5.2-02",

@@ -49,3 +49,12 @@ def test_adjoining_and_overlapping_ranges_merge_and_families_do_not() -> None:
     texts = ("10.0.1.0/24", "10.0.0.0/24", "10.0.1.9-10.0.2.3", "10.0.2.5", "0.0.0.0", "::", "::1")
     found = merged(map(AddressRange.parse, texts))
     assert [str(item) for item in found] == ["0.0.0.0", "10.0.0.0-10.0.2.3", "10.0.2.5", "::-::1"]
+
+
+@pytest.mark.parametrize(
+    ("other", "overlap"),
+    [("192.0.2.0/25", True), ("192.0.2.9", True), ("192.0.0.0/16", True), ("192.0.3.0/24", False), ("fd00::/8", False)],
+)
+def test_ranges_overlap_that_share_an_address(other: str, overlap: bool) -> None:
+    mine, theirs = AddressRange.parse("192.0.2.0/24"), AddressRange.parse(other)
+    assert mine.overlaps(theirs) is theirs.overlaps(mine) is overlap

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from agent.gsa.flow import Flow
@@ -96,3 +98,59 @@ def test_two_flows_joined_are_the_narrowest_that_covers_both(one: Flow, other: F
 def test_flows_of_two_families_are_not_joined() -> None:
     with pytest.raises(ValueError, match="famil"):
         HOST.joined(Flow.parse("ff3e::1"))
+
+
+MASKED = Flow.parse("239.1.1.1", protocol=17)
+
+
+def _ports(first: int, mask: int) -> Flow:
+    return replace(MASKED, destination_port=first, destination_port_mask=mask)
+
+
+def test_a_mask_selects_an_aligned_range_of_ports() -> None:
+    range_, one, beside = _ports(0x1000, 0xFFF0), _ports(0x100F, 0xFFFF), _ports(0x1010, 0xFFFF)
+    assert str(range_) == "any -> 239.1.1.1/32 udp port 4096-4111"
+    assert MASKED.covers(range_)
+    assert range_.covers(one)
+    assert not range_.covers(beside)
+    assert not one.covers(range_)
+    assert range_.overlaps(one)
+    assert range_.overlaps(MASKED)
+    assert not range_.overlaps(beside)
+    assert range_.joined(one) == one.joined(range_) == range_
+    assert range_.joined(beside) == MASKED
+    assert len({range_, one, _ports(0x1000, 0xFFFF), _ports(0x1000, 0xFFFE)}) == 4
+
+
+def test_port_0_under_a_mask_is_a_range_and_not_any_port() -> None:
+    low = _ports(0, 0xFC00)
+    assert str(low) == "any -> 239.1.1.1/32 udp port 0-1023"
+    assert MASKED.covers(low)
+    assert not low.covers(MASKED)
+    assert low.covers(_ports(848, 0xFFFF))
+    assert not low.overlaps(_ports(1024, 0xFFFF))
+
+
+@pytest.mark.parametrize(("port", "mask"), [(1, 0xFFF0), (0, 0), (0, 0xFF0F), (0, 0x1FFFF)])
+def test_what_is_no_port_mask(port: int, mask: int) -> None:
+    with pytest.raises(ValueError, match="mask"):
+        _ports(port, mask)
+
+
+def test_a_mask_needs_a_protocol_with_ports() -> None:
+    with pytest.raises(ValueError, match="protocol 0 has no ports"):
+        Flow(MASKED.source, MASKED.destination, source_port_mask=0xFF00)
+
+
+def test_icmp_codes_belong_to_types() -> None:
+    unreachable = Flow(MASKED.source, MASKED.destination, 1, icmp_type=3)
+    port, host = replace(unreachable, icmp_code=3), replace(unreachable, icmp_code=1)
+    assert str(port).endswith("icmp type 3 code 3")
+    assert unreachable.covers(port)
+    assert not port.covers(unreachable)
+    assert not port.overlaps(host)
+    assert port.joined(host) == unreachable
+    with pytest.raises(ValueError, match="code 3 needs an ICMP type"):
+        replace(unreachable, icmp_type=None, icmp_code=3)
+    with pytest.raises(ValueError, match="code 256 is not in 0 to 255"):
+        replace(unreachable, icmp_code=256)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from agent.clock import Clock
 from agent.errors import LocalError
+from agent.gsa.databases import Action
 from agent.member import main as gmd
 from tests.unit.member.support import FakeDataPath, configuration
 
@@ -61,6 +62,19 @@ def test_a_kernel_without_esp_is_one_line(
     status, said = start(configuration(tmp_path), *options)
     assert status == os.EX_UNAVAILABLE
     assert said == "this kernel has no ESP: load esp4\n"
+
+
+def test_block_puts_the_blocks_in_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Open(NoEsp):
+        def _reach(self) -> None:
+            kept.append(self)
+
+    kept: list[NoEsp] = []
+    monkeypatch.setattr(gmd, "KernelDataPath", Open)
+    monkeypatch.setattr(gmd, "configure", lambda *_, **__: None)
+    assert start(configuration(tmp_path), "--block") == (os.EX_OK, "")
+    assert Action.DISCARD in {entry.action for entry in kept[-1].spd.values()}
+    assert not (tmp_path / "gmd.sock").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--frob"], ["more"]])

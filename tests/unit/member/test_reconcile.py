@@ -121,6 +121,20 @@ def test_a_refusal_of_the_kernel_is_told_once_and_tried_again(
     assert sum(record.getMessage() == "not installed" for record in caplog.records) == 1
 
 
+@pytest.mark.requirement("OWN-07")
+def test_what_the_gspd_refuses_has_a_line_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        elsewhere = replace(data_sa(256), flow=Flow.parse("239.9.9.9"))
+        world.held[GROUP] = group_sa(elsewhere)
+        await world.reconciler.once()
+        await world.reconciler.once()
+
+    run(body)
+    (record,) = (record for record in caplog.records if record.getMessage() == "refused by the GSPD")
+    assert "0x00000100" in str(vars(record))
+    assert "no part of the traffic configured" in str(vars(record))
+
+
 def test_a_data_path_out_of_reach_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.member.reconcile._RETRY_S", 0.01)
 

@@ -571,3 +571,30 @@ def test_an_sa_that_ends_with_its_successor_at_hand_is_no_reason_to_register() -
     assert member.deadline == usual
     member.near_end(SecurityProtocol.ESP, 0x101, destination, 110.0)
     assert member.deadline == 110.0
+
+
+@pytest.mark.requirement("MIPSEC-4.1.1-10")
+def test_a_group_that_rests_asks_for_nothing_before_somebody_wants_it() -> None:
+    resting = registered(group_sa(data_sa(256, expires=3600.0)))
+    assert not resting.resting
+    (dropped,) = resting.rest(100.0)
+    assert dropped.spi == 256
+    assert (resting.resting, resting.held, resting.deadline) == (True, None, None)
+    assert resting.ask(10_000.0) is None
+    resting.hint(10_000.0)
+    assert not resting.resting
+    assert resting.ask(10_000.0) == "ks1"
+
+
+def test_a_resting_group_is_not_woken_by_other_key_servers() -> None:
+    resting = registration()
+    resting.rest(0.0)
+    resting.change_servers(("ks2",), TIMING, False, 1.0)
+    assert resting.ask(2.0) is None
+    resting.hint(3.0)
+    assert resting.ask(3.0) == "ks2"
+
+
+@pytest.mark.requirement("MIPSEC-4.1.1-11")
+def test_nothing_else_than_being_configured_starts_a_registration_that_is_always_ready() -> None:
+    assert registration().ask(0.0) == "ks1"

@@ -117,6 +117,7 @@ def registered(row: dict[str, Any]) -> bool:
     return bool(row["state"] == "registered")
 
 
+@pytest.mark.requirement("MSEC-1.1-01")
 def test_a_group_is_blocked_then_registered_then_protected_and_blocked_again_after_the_stop(tmp_path: Path) -> None:
     async def body(world: World) -> None:
         assert world.actions() == {Action.DISCARD, Action.BYPASS}
@@ -149,7 +150,7 @@ def test_keys_are_in_no_answer(tmp_path: Path) -> None:
     async def body(world: World) -> None:
         await world.group(registered)
         (entry,) = world.datapath.sad.values()
-        answers = str([await world.ask(command) for command in ("status", "groups", "sas", "policies")])
+        answers = str([await world.ask(command) for command in ("status", "groups", "sas", "policies", "gspd")])
         assert entry.cipher_key.reveal()[:16].hex() not in answers
         assert "sesame" not in answers
 
@@ -166,6 +167,8 @@ def test_sas_and_policies_are_told_with_their_group(tmp_path: Path) -> None:
         assert {row["group"] for row in policies} == {"1234"}
         assert [row["spi"] for row in policies if row["spi"]] == [sa["spi"]]
         assert [row["action"] for row in policies if row["direction"] == "out"][-1] == "protect"
+        (protecting,) = (row for row in await world.ask("gspd") if row["action"] == "protect")
+        assert (protecting["group"], protecting["origin"], protecting["spis"]) == ("1234", "gcks", [sa["spi"]])
 
     live(World(tmp_path), body)
 
@@ -181,6 +184,7 @@ def test_a_refusal_of_the_key_server_is_told_as_the_operator_can_act_on_it(tmp_p
     live(World(tmp_path, role=None), body)
 
 
+@pytest.mark.requirement("ESP-2.2-02", "CTR-5-03")
 def test_a_packet_that_waits_and_an_sa_near_its_end_make_it_register_soon(tmp_path: Path) -> None:
     async def body(world: World) -> None:
         row = await world.group(registered)

@@ -257,7 +257,8 @@ port = "5000-5010"
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ('flows = [{ destination = "192.0.2.1" }]', "destinations are multicast"),
+        ('flows = [{ destination = "224.0.0.0/3" }]', "multicast or unicast as a whole, got 224.0.0.0/3"),
+        ('flows = [{ destination = "any" }]', "multicast or unicast as a whole, got any"),
         ('flows = [{ destination = "239.1.1.1", port = 5000 }]', "ports need a protocol"),
         ("flows = [{ destination = [] }]", "an address, a prefix or FIRST-LAST in quotes"),
         ("min_lifetime_s = 60\nmax_lifetime_s = 30", "lifetimes from 60 to 30 s are none"),

@@ -228,3 +228,8 @@ def test_an_integrity_algorithm_without_its_length_is_kept_as_it_came() -> None:
     lone = rows.ALG_AUTH.encode(Algorithm("hmac(sha1)", Key(bytes(20))))
     got = SecurityAssociation.decode(USERSA_INFO.unpack(PLAIN.encode()), AttributeSet.parse(lone))
     assert (got.integrity, b"".join(attribute.encode() for attribute in got.other)) == (None, lone)
+
+
+@pytest.mark.requirement("ESP-3.4-04")
+def test_an_sa_made_by_hand_has_no_replay_service_unasked() -> None:
+    assert PLAIN.replay == ReplayWindow(0)
