@@ -21,6 +21,7 @@ from agent.gsa.gspd_forms import (
     FINAL,
     LOCAL,
     LOCAL_LATE,
+    SHUT,
     inbound,
     key_of,
     kind_of,
@@ -44,7 +45,7 @@ from agent.gsa.gspd_judge import (
     unable,
 )
 from agent.gsa.identity import GroupId
-from agent.gsa.sa import DataSA, Direction, GroupSA, SecurityProtocol, Spi
+from agent.gsa.sa import DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 from agent.gsa.sequence import first_sequence
 
 __all__ = ["Build"]
@@ -211,7 +212,9 @@ class Build:
                     copies.append(sa)
                 else:
                     self._refuse(policy, sa, reason)
-            self._serve(policy, group_sa, reqid, replace(use, sends=use.sends and sends), copies)
+            # What asks for an SA in transport mode finds one that is there, and then does not ask.
+            found = use.sends or any(sa.mode is Mode.TRANSPORT for sa in copies)
+            self._serve(policy, group_sa, reqid, replace(use, sends=sends and found), copies)
         if sends:
             self._trap(policy, trap(flow, lasting[-1].protocol, reqid))
 
@@ -252,10 +255,18 @@ class Build:
         leading = self._leading_edge(sending, after_another=len(lasting) < len(sas))
         if leading is not None and not policy.clear.sends:
             policies.append(outbound(*leading, reqid))
+        if leading is None and self._asked_over(policy, use.flow, lasting):
+            action = policy.clear.beneath(PolicyDirection.OUT) if may_send else Action.DISCARD
+            policies.append(SpdEntry(PolicyDirection.OUT, use.flow, action, SHUT))
         for policy_entry in map(policy.clear.loosened, policies):
             self._set(policy_entry)
             if use.copy:
                 self._copies.add(policy_entry.key)
+
+    def _asked_over(self, policy: GroupPolicy, flow: Flow, sas: Iterable[DataSA]) -> bool:
+        """Whether what asks for SAs of a range lies over a flow, and would find one of these, not to be sent on."""
+        there = any(sa.mode is Mode.TRANSPORT and key_of(sa) in self.sad for sa in sas)
+        return there and any(group == policy.group and other.overlaps(flow) for group, other in self._ranges)
 
     def _over(self, sa: DataSA) -> bool:
         return sa.expires is not None and sa.expires <= self.now

@@ -28,6 +28,7 @@ __all__ = [
     "FINAL",
     "LOCAL",
     "LOCAL_LATE",
+    "SHUT",
     "TRAP",
     "inbound",
     "key_of",
@@ -53,6 +54,8 @@ PROTECT: Final = OWN_PRIORITIES.start + 0x40
 """The first of the priorities of what SAs protect; `protect_priority` says which."""
 TRAP: Final = OWN_PRIORITIES.start + 0x7F
 """Beneath all that an SA protects: packets that ask for an SA."""
+SHUT: Final = OWN_PRIORITIES.start + 0x7E
+"""Above those: where an SA is held to receive on, which a packet that asks for one would find and be sent on."""
 DISCARD: Final = OWN_PRIORITIES.start + 0x80
 """Underneath: a group's flows without an SA in force."""
 DISCARD_OTHER_SOURCES: Final = OWN_PRIORITIES.start + 0xC0
