@@ -3,14 +3,15 @@
 Whatever prefix of a plan is carried out, no packet that both sides of it protect is in clear, no policy is pinned to
 an SA that is missing, and control traffic that both sides let pass does pass:
 
-    1  bypasses                   control traffic passes before anything is blocked; the operator's own that go or yield
+    1  bypasses                   control traffic passes before anything is blocked, as does what may be in clear all
+                                  the same; the operator's own that go or yield
     2  blocks                     before anything else changes; also where protection is to be and nothing shuts yet
     3  SAs                        held before any policy sends on them: make before break
     4  protection inbound         a receiver is ready ...
     5  protection outbound        ... before a sender switches, which is one update in place
     6  protection turned block
     7  the operator's own bypasses, once all is shut that comes before them
-    8  removals: protection, SAs, blocks, bypasses
+    8  removals: protection, SAs, blocks, bypasses; protection that lets clear through is a bypass in between
 
 This rests on the bands of `agent.gsa.gspd`: every bypass wins over every protection, and that over every block; but for
 the operator's own entries, which bypass and discard in an order of their own.
@@ -80,33 +81,45 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
         if held == entry:
             continue
         is_there = held is not None or key in unreadable
-        if _shuts_first(held, entry, stays):
-            # Its SA may be refused, or the plan break off: until then its traffic is blocked, beneath protection.
-            block = replace(entry, action=Action.DISCARD, priority=DISCARD, template=None)
-            step = _SETTING[Action.DISCARD, entry.direction]
-            yield step, UpdatePolicy(block) if is_there else AddPolicy(block)
+        if (first := _first(held, entry, stays, is_there=is_there)) is not None:
+            before = replace(entry, action=first, template=None)
+            if first is Action.DISCARD:
+                before = replace(before, priority=DISCARD)
+            yield _SETTING[first, entry.direction], UpdatePolicy(before) if is_there else AddPolicy(before)
             is_there = True
         if is_there:
             yield _step_of_update(held, entry), UpdatePolicy(entry)
         else:
             yield _OPENING if _opens(entry) else _SETTING[entry.action, entry.direction], AddPolicy(entry)
     for key, entry in there.items():
-        if key not in wanted:
-            yield _YIELDING if _opens(entry) else _REMOVING[entry.action], DeletePolicy(key)
+        if key in wanted:
+            continue
+        removed = entry
+        if entry.template is not None and entry.template.optional:
+            removed = replace(entry, action=Action.BYPASS, template=None)
+            yield _REMOVING[Action.PROTECT], UpdatePolicy(removed)
+        yield _YIELDING if _opens(removed) else _REMOVING[removed.action], DeletePolicy(key)
     for key in sorted(unreadable, key=str):
         if key not in wanted:
             yield _REMOVING[Action.PROTECT], DeletePolicy(key)
 
 
-def _shuts_first(held: SpdEntry | None, entry: SpdEntry, stays: Set[tuple[int, Spi]]) -> bool:
-    """Whether traffic that is to be protected, and that nothing shuts, has to be blocked until its SA is there.
+def _first(held: SpdEntry | None, entry: SpdEntry, stays: Set[tuple[int, Spi]], *, is_there: bool) -> Action | None:
+    """What stands in a protecting policy's place until its SA is there; None: what is there now.
 
-    Not where it may be in clear all the same, nor where it leaves a bypass for an SA of `stays`, by reqid and SPI.
+    A block, beneath all protection, where nothing shuts: the SA may be refused, or the plan break off. Not where an SA
+    of `stays`, by reqid and SPI, takes over from a bypass at once. A bypass where traffic may be in clear all the same
+    and nothing is there yet: else the blocks beneath, which come first, would stop it until then.
     """
     template = entry.template
-    if template is None or template.optional or (held is not None and held.action is not Action.BYPASS):
-        return False
-    return held is None or template.spi is None or (template.reqid, template.spi) not in stays
+    if template is None:
+        return None
+    if template.optional:
+        return None if is_there else Action.BYPASS
+    if held is not None and held.action is not Action.BYPASS:
+        return None
+    shut = held is None or template.spi is None or (template.reqid, template.spi) not in stays
+    return Action.DISCARD if shut else None
 
 
 def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:

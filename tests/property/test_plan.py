@@ -19,6 +19,7 @@ from agent.datapath.carry import carry_out as execute
 from agent.datapath.plan import plan
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
 from agent.gsa.algorithms import Transform
+from agent.gsa.clear import NOTHING_CLEAR, Clear
 from agent.gsa.control_traffic import always_passes
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
 from agent.gsa.flow import Flow
@@ -34,6 +35,8 @@ KS = Identity.parse(IdentityKind.FQDN, "ks.example")
 GROUPS = tuple(GroupId.of_number(number) for number in (7, 8))
 HERE = (IPAddress("10.9.0.1"), IPAddress("fd09::1"))
 CLEAR = Action.BYPASS
+STRICT = st.just(NOTHING_CLEAR)
+LOOSE = st.builds(Clear, accepts=st.booleans(), sends=st.booleans(), without_sa=st.booleans())
 
 
 @st.composite
@@ -70,10 +73,11 @@ def data_sas(draw: st.DrawFn) -> DataSA:
 
 
 @st.composite
-def gspd_states(draw: st.DrawFn) -> Databases:
+def gspd_states(draw: st.DrawFn, clears: st.SearchStrategy[Clear] = STRICT) -> Databases:
+    """What the GSPD makes of one or two groups, of which something may be in clear as `clears` has it."""
     traffic = st.lists(flows().filter(lambda flow: not always_passes(flow)), min_size=1, max_size=2)
     policies = [
-        GroupPolicy(group, draw(st.sampled_from(Role)), tuple(draw(traffic)), HERE)
+        GroupPolicy(group, draw(st.sampled_from(Role)), tuple(draw(traffic)), HERE, clear=draw(clears))
         for group in draw(st.sets(st.sampled_from(GROUPS)))
     ]
     held = {group: GroupSA(group, KS, tuple(draw(st.lists(data_sas(), max_size=3))), 0.0) for group in GROUPS}
@@ -105,7 +109,7 @@ def arbitrary_states(draw: st.DrawFn) -> Databases:
 
 
 def states() -> st.SearchStrategy[Databases]:
-    return st.one_of(gspd_states(), arbitrary_states())
+    return st.one_of(gspd_states(), gspd_states(LOOSE), arbitrary_states())
 
 
 def carry_out(operation: Operation, now: Databases) -> Databases:
@@ -139,13 +143,18 @@ def prefixes(operations: list[Operation], actual: Databases) -> Iterator[Databas
 
 
 def verdicts(databases: Databases) -> dict[tuple[PolicyDirection, Flow], set[Action]]:
-    """What may happen to each probe packet: of policies with the same priority, the kernel may take either."""
+    """What may happen to each probe packet: of policies with the same priority, the kernel may take either.
+
+    One whose template is optional protects it or lets it pass in clear.
+    """
     found = {}
     for direction in PolicyDirection:
         for probe in PROBES:
             matching = [e for e in databases.spd if e.direction is direction and e.flow.covers(probe)]
             best = min((e.priority for e in matching), default=0)
-            found[direction, probe] = {e.action for e in matching if e.priority == best} or {CLEAR}
+            first = [e for e in matching if e.priority == best]
+            loose = {CLEAR for e in first if e.template is not None and e.template.optional}
+            found[direction, probe] = {e.action for e in first} | loose or {CLEAR}
     return found
 
 
@@ -187,6 +196,18 @@ def test_no_prefix_stops_control_traffic_that_both_sides_let_pass(desired: Datab
     for state in prefixes(plan(desired, actual), actual):
         during = verdicts(state)
         assert all(during[probe] == {CLEAR} for probe in passing)
+
+
+@given(gspd_states(LOOSE), st.one_of(st.just(Databases()), gspd_states(LOOSE)))
+def test_no_prefix_stops_what_both_sides_let_pass_in_clear(desired: Databases, actual: Databases) -> None:
+    """A group that moves from clear to protected, or back, has hosts at either side of each change."""
+    before, after = verdicts(actual), verdicts(desired)
+    passing = [
+        probe for probe in before if all(CLEAR in v[probe] and Action.DISCARD not in v[probe] for v in (before, after))
+    ]
+    for state in prefixes(plan(desired, actual), actual):
+        during = verdicts(state)
+        assert all(CLEAR in during[probe] and Action.DISCARD not in during[probe] for probe in passing)
 
 
 @given(states(), states())

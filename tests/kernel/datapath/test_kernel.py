@@ -485,7 +485,7 @@ def test_entries_of_ours_that_nothing_here_can_say_are_removed(hosts: tuple[Host
     async def story() -> None:
         async with host.data_path() as path:
             key = SpdKey(PolicyDirection.OUT, Flow.parse("239.9.9.9"))
-            assert plan(Databases(), await path.current()) == [DeletePolicy(key)]
+            assert plan(Databases(), await path.current())[-1] == DeletePolicy(key)
             await reach(path, Databases())
 
     asyncio.run(story())
