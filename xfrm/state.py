@@ -30,19 +30,16 @@ from xfrm.values import NO_LIFETIME, Lifetime, Mark, Offload, SecurityContext, U
 
 __all__ = ["Encapsulation", "SaId", "SecurityAssociation", "Statistics", "read_output_mark", "read_selector"]
 
+_ALGORITHMS: Final[tuple[Attribute[Any], ...]] = (rows.ALG_CRYPT, rows.ALG_AEAD, rows.ALG_AUTH, rows.ALG_AUTH_TRUNC)
 _OWN_ROWS: Final[tuple[Attribute[Any], ...]] = (
-    *(rows.ALG_CRYPT, rows.ALG_AEAD, rows.ALG_AUTH_TRUNC, rows.ENCAP, rows.LASTUSED, rows.REPLAY_VAL),
+    *(*_ALGORITHMS, rows.ENCAP, rows.LASTUSED, rows.REPLAY_VAL),
     *(rows.MARK, rows.TFCPAD, rows.REPLAY_ESN_VAL, rows.SA_EXTRA_FLAGS, rows.SET_MARK, rows.SET_MARK_MASK),
     *(rows.IF_ID, rows.SA_DIR, rows.ALG_COMP, rows.OFFLOAD_DEV, rows.SEC_CTX, rows.SA_PCPU),
     *(rows.NAT_KEEPALIVE_INTERVAL, rows.MTIMER_THRESH, rows.COADDR, rows.REPLAY_THRESH, rows.ETIMER_THRESH),
     *(rows.LTIME_VAL, *IPTFS_ROWS),
 )
 _OWN: Final = numbers_of(_OWN_ROWS)
-_USUAL: Final = numbers_of(
-    (rows.ALG_CRYPT, rows.ALG_AEAD, rows.ALG_AUTH_TRUNC, rows.LASTUSED, rows.REPLAY_VAL, rows.REPLAY_ESN_VAL)
-)
-# The kernel reports integrity twice; XFRMA_ALG_AUTH adds nothing to XFRMA_ALG_AUTH_TRUNC.
-_OWN_WITH_BOTH: Final = numbers_of((*_OWN_ROWS, rows.ALG_AUTH))
+_USUAL: Final = numbers_of((*_ALGORITHMS, rows.LASTUSED, rows.REPLAY_VAL, rows.REPLAY_ESN_VAL))
 _ALL_BITS: Final = 0xFFFFFFFF
 _NAMED_BY_ADDRESSES: Final = frozenset({int(Protocol.IPPROTO_ROUTING), int(Protocol.IPPROTO_DSTOPTS)})
 
@@ -128,8 +125,9 @@ class SecurityAssociation:
 
     `source`: unspecified for any source, which a tunnel's sender cannot have (it would be the outer source);
     `destination`, `spi`, `protocol`, `mark`: its name. `reqid`: must equal that of the template which uses it. `aead`,
-    or `encryption` with `integrity`, or `integrity` alone for AH, or `compression` for IPComp. `selector`: packets it
-    accepts, None for all of its family. `replay`; `lifetime`. `flags`: SaFlag bits but ESN, which `replay` has;
+    or `encryption` with `integrity`, or `integrity` alone for AH, or `compression` for IPComp. An `integrity` without
+    length is XFRMA_ALG_AUTH: the kernel takes its default, for SHA-256 96 bits, not RFC 4868's 128. `selector`: packets
+    it accepts, None for all of its family. `replay`; `lifetime`. `flags`: SaFlag bits but ESN, which `replay` has;
     `extra_flags`: SaExtraFlag. `direction`: XFRMA_SA_DIR, None for an SA that serves both ways; with one, kernels
     answer EINVAL to what is of the other way, and to a 32-bit number in `sequence` that is used up (0xFFFFFFFF).
     `output_mark`: of packets it made. `tfc_padding_octets`: RFC 4303 2.7. `acquire_sequence`: of the ACQUIRE it
@@ -140,7 +138,7 @@ class SecurityAssociation:
     (Mobile IPv6). `sequence`: where it starts, or stands. `thresholds`, `initial_usage` (XFRMA_LTIME_VAL): only on the
     way in.
     `usage`, `statistics`, `last_used_utc_s`: what a kernel reported. `other`: attributes this library does not know,
-    and an XFRMA_ALG_AUTH without its XFRMA_ALG_AUTH_TRUNC, kept as they came.
+    kept as they came.
     Raises EncodeError where source and destination differ in family.
     """
 
@@ -152,7 +150,7 @@ class SecurityAssociation:
     reqid: int = 0
     aead: AeadAlgorithm | None = None
     encryption: Algorithm | None = None
-    integrity: AuthAlgorithm | None = None
+    integrity: AuthAlgorithm | Algorithm | None = None
     replay: ReplayWindow = NO_REPLAY_CHECK
     lifetime: Lifetime = NO_LIFETIME
     selector: Selector | None = None
@@ -255,8 +253,10 @@ class SecurityAssociation:
             found.append(rows.ALG_AEAD.encode(self.aead))
         if self.encryption is not None:
             found.append(rows.ALG_CRYPT.encode(self.encryption))
-        if self.integrity is not None:
+        if isinstance(self.integrity, AuthAlgorithm):
             found.append(rows.ALG_AUTH_TRUNC.encode(self.integrity))
+        elif self.integrity is not None:
+            found.append(rows.ALG_AUTH.encode(self.integrity))
         if self.replay is not NO_REPLAY_CHECK or self.sequence is not NO_SEQUENCE:
             found.append(self.replay.encode(self.sequence))
         if self._has_unusual():
@@ -339,7 +339,7 @@ class SecurityAssociation:
             reqid=record.reqid,
             aead=attributes.get(rows.ALG_AEAD),
             encryption=attributes.get(rows.ALG_CRYPT),
-            integrity=attributes.get(rows.ALG_AUTH_TRUNC),
+            integrity=attributes.get(rows.ALG_AUTH_TRUNC) or attributes.get(rows.ALG_AUTH),
             replay=replay,
             lifetime=Lifetime.from_uapi(record.lft),
             selector=read_selector(record.sel, family, record.flags),
@@ -409,5 +409,5 @@ def _read_unusual(attributes: AttributeSet, family: int) -> dict[str, Any]:
         "care_of": None if care_of is None else Address.from_wire(family, care_of.octets),
         "thresholds": Thresholds.decode(attributes),
         "initial_usage": None if initial_usage is None else Usage.from_uapi(initial_usage),
-        "other": attributes.without(_OWN_WITH_BOTH if rows.ALG_AUTH_TRUNC in attributes else _OWN),
+        "other": attributes.without(_OWN),
     }

@@ -238,7 +238,7 @@ def _transform(sa: SecurityAssociation) -> tuple[Transform, Secret, Secret]:
         aead_icv_bits=sa.aead.icv_bits if sa.aead else 0,
         encryption=sa.encryption.name if sa.encryption else None,
         integrity=sa.integrity.name if sa.integrity else None,
-        icv_bits=sa.integrity.icv_bits if sa.integrity else 0,
+        icv_bits=sa.integrity.icv_bits if isinstance(sa.integrity, AuthAlgorithm) else 0,
     )
     try:
         transform = transform_of(names, len(cipher_key))

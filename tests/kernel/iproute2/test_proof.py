@@ -10,12 +10,25 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.kernel.iproute2 import compare, generate, text, words
-from xfrm import KernelRefused, Policy, Request, SecurityAssociation, XfrmSocket, requests
+from xfrm import (
+    Address,
+    Algorithm,
+    AuthAlgorithm,
+    KernelRefused,
+    Key,
+    Policy,
+    Protocol,
+    Request,
+    SecurityAssociation,
+    XfrmSocket,
+    requests,
+)
 
 pytestmark = pytest.mark.needs_esp
 
@@ -161,9 +174,14 @@ def test_ip_swaps_the_octets_of_an_acquires_number(ip: str, kernel: XfrmSocket, 
 def test_ips_auth_has_the_kernels_own_truncation(ip: str, kernel: XfrmSocket) -> None:
     state = "xfrm state add src 10.0.0.1 dst 10.0.0.2 proto ah spi 0x1000 auth hmac(sha256)"
     run(ip, "-batch", "-", lines=[f"{state} 0x{'11' * 32}"])
-    [sa] = kernel.dump_sas()
-    assert sa.integrity is not None
-    assert (sa.integrity.name, sa.integrity.icv_bits, sa.other) == ("hmac(sha256)", 96, ())
+    [theirs] = kernel.dump_sas()
+    key = Key(bytes.fromhex("11" * 32))
+    assert (theirs.integrity, theirs.other) == (AuthAlgorithm("hmac(sha256)", key, 96), ())
+    kernel.flush_sas()
+    sa = SecurityAssociation(Address.of("10.0.0.1"), Address.of("10.0.0.2"), 0x1000, Protocol.AH)
+    kernel.add_sa(replace(sa, integrity=Algorithm("hmac(sha256)", key)))
+    [ours] = kernel.dump_sas()
+    assert ours.integrity == theirs.integrity
 
 
 def test_a_refusal_is_the_same_for_both(ip: str, kernel: XfrmSocket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xfrm import Lifetime, Mark, Policy, SecurityAssociation, Selector, Template
+from xfrm import AuthAlgorithm, Lifetime, Mark, Policy, SecurityAssociation, Selector, Template
 
 MODES = {0: "transport", 1: "tunnel", 4: "beet"}
 PROTOCOLS = {50: "esp", 51: "ah", 108: "comp"}
@@ -70,7 +70,11 @@ def _algorithms(sa: SecurityAssociation) -> Iterator[str]:
     if sa.encryption is not None:
         yield f"enc {sa.encryption.name} {_key(sa.encryption.key.reveal())}"
     if sa.integrity is not None:
-        yield f"auth-trunc {sa.integrity.name} {_key(sa.integrity.key.reveal())} {sa.integrity.icv_bits}"
+        named = f"{sa.integrity.name} {_key(sa.integrity.key.reveal())}"
+        if isinstance(sa.integrity, AuthAlgorithm):
+            yield f"auth-trunc {named} {sa.integrity.icv_bits}"
+        else:
+            yield f"auth {named}"
     if sa.compression is not None:
         yield f"comp {sa.compression.name}"
 

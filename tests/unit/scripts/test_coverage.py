@@ -32,7 +32,7 @@ def test_every_message_and_attribute_is_on_the_page_and_comes_out_typed() -> Non
 def test_a_field_is_found_by_decoding() -> None:
     table = rows("Attributes")
     assert table["SET_MARK_MASK"][4] == "`SaMigration.output_mark` `SecurityAssociation.output_mark`"
-    assert table["ALG_AUTH"][4] == "`SecurityAssociation.other`"
+    assert table["ALG_AUTH"][4] == "`SecurityAssociation.integrity`"
     assert table["PROTO"][4] == "`requests.dump_sas`"
     assert rows("Messages")["EXPIRE"][4:8] == ["`expire_sa`", "`expire_sa`", "-", "`Expire`"]
 
