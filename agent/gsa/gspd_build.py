@@ -231,7 +231,7 @@ class Build:
             if switched and in_force is not None and sa.send_from <= self.now:
                 self._refuse(policy, sa, given_way(sa, in_force))
                 continue
-            tunnel_source = tunnel_source_of(policy, sa, use.source)
+            tunnel_source = tunnel_source_of(policy, sa, use.source if use.copy else None)
             sends = use.sends and may_send and sa.direction in _SENDING
             if sends:
                 reason = cannot_send(group_sa, sa, tunnel_source) or self._counted_elsewhere(policy, sa)

@@ -74,6 +74,8 @@ class DemandDuty:
         self._memberships: Final = memberships
         self._addresses: Final = addresses
         self._index_of: Final = index_of
+        self._joined_last: Collection[HostMembership] = ()
+        self._addresses_last: Collection[IPAddress] = ()
         self._groups: dict[GroupId, GroupDemand] = {}
         self._counted = self._clock.monotonic()
 
@@ -112,7 +114,15 @@ class DemandDuty:
         now = self._clock.monotonic()
         news = False
         if event.source is not None and event.destination is not None:
+            full_before = asked.refused > 0
             news = asked.first_packet(event.source, event.destination, now)
+            if asked.refused and not full_before:
+                log.warning(
+                    "no SA for another destination, too many are in use; shorten idle_s or narrow the group's traffic",
+                    group=group,
+                    destination=event.destination,
+                    most=asked.most,
+                )
         if _serves(registration.serving(now), event):
             if news:
                 self._changed()
@@ -199,15 +209,19 @@ class DemandDuty:
         watched = [table for table in self._tables() if self._watches(table)]
         if not watched:
             return False
-        memberships, addresses = self._memberships() or (), self._addresses() or ()
+        # What cannot be told stays as it was: a kernel that does not answer in time takes no SA away.
+        if (memberships := self._memberships()) is not None:
+            self._joined_last = memberships
+        if (addresses := self._addresses()) is not None:
+            self._addresses_last = addresses
         changed = False
         for table in watched:
             asked, registration = self._groups.get(table.id), self._registrations().get(table.id)
             if asked is None or not table.role.receives:
                 continue
             flows = _flows(table, registration)
-            joined = within(self._joined(table, memberships), flows)
-            changed |= asked.stand(joined | within(addresses, flows))
+            joined = within(self._joined(table, self._joined_last), flows)
+            changed |= asked.stand(joined | within(self._addresses_last, flows))
             if not table.join and within(joined, table.flows):
                 asked.used = now
                 if table.registers is Register.JOIN and registration is not None and registration.resting:

@@ -149,6 +149,21 @@ def test_feedback_to_the_one_sender_is_unicast_without_a_replay_window() -> None
     assert entry(at_a_receiver.databases, IN, feedback).action is Action.DISCARD
 
 
+def test_a_tunnel_to_one_address_keeps_its_source_whoever_asks_and_whoever_stops_asking() -> None:
+    """Another source would be another SA of the same key in the place of a live one."""
+    flow = Flow.parse("239.1.0.1", "10.2.0.0/16")
+    sa = data_sa(flow, mode=Mode.TUNNEL, transform=GCM)
+    member = replace(policy(flow, on_demand=True), addresses=(HERE, THERE))
+
+    def made(*demand: Demand) -> Databases:
+        gspd = Gspd([member], {GROUP: frozenset(demand)})
+        return gspd.desired({GROUP: group_sa(sa, sender_ids=(1,))}, 0.0).databases
+
+    asked, idle = made(Demand(THERE, G1)), made()
+    assert {entry.source for entry in asked.sad} == {HERE}
+    assert plan(idle, asked) == []
+
+
 @pytest.mark.requirement("5374:GDOI-5.5-01")
 @pytest.mark.parametrize("preservation", list(AddressPreservation))
 @pytest.mark.parametrize("flow", [Flow.parse("239.1.1.1"), Flow.parse("239.1.1.1", "10.2.0.1"), Flow.parse("10.2.0.2")])

@@ -51,8 +51,8 @@ class World:
         self.clock = Clock()
         self.registration = Registration(GROUP, ("ks1",), Timing(2.0, 300.0), lambda: 0.0)
         self.datapath = FakeDataPath()
-        self.memberships: list[HostMembership] = []
-        self.addresses: list[IPAddress] = []
+        self.memberships: list[HostMembership] | None = []
+        self.addresses: list[IPAddress] | None = []
         self.calls: list[str] = []
         self.dropped: tuple[DataSA, ...] = ()
         self.duty = DemandDuty(
@@ -124,6 +124,21 @@ def test_a_packet_to_another_destination_of_a_range_makes_an_sa_and_no_registrat
     assert found.waited == 2
 
 
+def test_the_operator_hears_once_that_destinations_are_too_many(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(tmp_path)
+    world.register()
+    found = world.duty.of(GROUP)
+    assert found is not None
+    found.most = 1
+    with caplog.at_level("WARNING"):
+        for number in range(2, 6):
+            world.duty.first_packet(replace(WAITING, destination=IPAddress(f"10.2.0.{number}")))
+    assert world.demand == {Demand(HERE, THERE)}
+    assert len([record for record in caplog.records if "shorten idle_s" in record.message]) == 1
+
+
 def test_a_packet_of_traffic_without_a_range_registers_anew(tmp_path: Path) -> None:
     world = World(tmp_path, '[{ destination = "239.1.1.1" }]')
     world.register(Flow.parse("239.1.1.1"))
@@ -147,6 +162,19 @@ def test_own_addresses_and_joined_groups_are_received_at(tmp_path: Path) -> None
     world.memberships = []
     world.look(3.0)
     assert world.demand == {Demand(None, HERE)}
+
+
+def test_what_the_host_does_not_say_in_time_stays_as_it_was(tmp_path: Path) -> None:
+    world = World(tmp_path, '[{ destination = "10.2.0.0/16" }, { destination = "239.1.0.0/16" }]')
+    world.register()
+    joined = IPAddress("239.1.0.7")
+    world.memberships, world.addresses = [(2, joined, None)], [HERE]
+    world.look(1.0)
+    world.calls.clear()
+    world.memberships, world.addresses = None, None
+    world.look(2.0)
+    assert world.calls == []
+    assert world.demand == {Demand(None, HERE), Demand(None, joined)}
 
 
 def test_a_membership_counts_on_the_groups_interface(tmp_path: Path) -> None:
