@@ -5,6 +5,7 @@ an SA that is missing, and control traffic that both sides let pass does pass:
 
     1  bypasses                   control traffic passes before anything is blocked, as does what may be in clear all
                                   the same; the operator's own that go or yield
+                                  what such a bypass lies under is shut before it, above the others of its kind
     2  blocks                     before anything else changes; also where protection is to be and nothing shuts yet
     3  SAs                        held before any policy sends on them: make before break
     4  protection inbound         a receiver is ready ...
@@ -19,19 +20,21 @@ the operator's own entries, which bypass and discard in an order of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
 from typing import Final
 
 from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
-from agent.gsa.gspd_forms import DISCARD, LOCAL, LOCAL_LATE
+from agent.gsa.gspd_forms import DISCARD, LOCAL, LOCAL_LATE, SHUT
 from agent.gsa.sa import Spi
 
 __all__ = ["plan"]
 
 _SAS: Final = 3
-_SETTING: Final[dict[tuple[Action, PolicyDirection], int]] = {
+_SHUTTING: Final = 1.3
+_LOOSENING: Final = 1.6
+_SETTING: Final[dict[tuple[Action, PolicyDirection], float]] = {
     (Action.BYPASS, PolicyDirection.IN): 1,
     (Action.BYPASS, PolicyDirection.OUT): 1,
     (Action.DISCARD, PolicyDirection.IN): 2,
@@ -56,7 +59,7 @@ def plan(desired: Databases, actual: Databases) -> list[Operation]:
     return [operation for _, operation in sorted(steps, key=lambda step: step[0])]
 
 
-def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
+def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[float, Operation]]:
     there = actual.sad_by_key()
     unreadable = {key for key in actual.unreadable if isinstance(key, SadKey)}
     wanted = desired.sad_by_key()
@@ -70,17 +73,23 @@ def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
             yield _REMOVING_SAS, DeleteSa(key)
 
 
-def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
+def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[float, Operation]]:
     there = actual.spd_by_key()
     unreadable = {key for key in actual.unreadable if isinstance(key, SpdKey)}
     wanted = desired.spd_by_key()
     sad = actual.sad_by_key()
     stays = {(sa.reqid, sa.spi) for sa in desired.sad if sa.key in sad and not sad[sa.key].differs(sa)}
+    loose = [entry for entry in desired.spd if _is_loose(entry)]
     for key, entry in wanted.items():
         held = there.get(key)
         if held == entry:
             continue
         is_there = held is not None or key in unreadable
+        if (shut := _shut_above(held, entry, loose)) is not None:
+            yield _SHUTTING, UpdatePolicy(shut) if is_there else AddPolicy(shut)
+            is_there, held = True, shut
+            if shut == entry:
+                continue
         if (first := _first(held, entry, stays, is_there=is_there)) is not None:
             before = replace(entry, action=first, template=None)
             if first is Action.DISCARD:
@@ -90,7 +99,7 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
         if is_there:
             yield _step_of_update(held, entry), UpdatePolicy(entry)
         else:
-            yield _OPENING if _opens(entry) else _SETTING[entry.action, entry.direction], AddPolicy(entry)
+            yield _step_of_addition(entry), AddPolicy(entry)
     for key, entry in there.items():
         if key in wanted:
             continue
@@ -122,7 +131,13 @@ def _first(held: SpdEntry | None, entry: SpdEntry, stays: Set[tuple[int, Spi]], 
     return Action.DISCARD if shut else None
 
 
-def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:
+def _step_of_addition(entry: SpdEntry) -> float:
+    if _opens(entry):
+        return _OPENING
+    return _LOOSENING if _is_loose(entry) else _SETTING[entry.action, entry.direction]
+
+
+def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> float:
     """A block that takes protection's place waits for the switches: until then its SA carries the traffic.
 
     So does one that gives others precedence: until then they may not be there.
@@ -133,7 +148,29 @@ def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:
     weaker = held is not None and held.action is Action.DISCARD and held.priority < entry.priority
     if entry.action is Action.DISCARD and (held is None or held.action is Action.PROTECT or weaker):
         return _PROTECTION_TO_BLOCK
-    return _SETTING[entry.action, entry.direction]
+    return _LOOSENING if _is_loose(entry) else _SETTING[entry.action, entry.direction]
+
+
+def _is_loose(entry: SpdEntry) -> bool:
+    """Whether it is what lets a group's traffic pass in clear beneath all that is protected, in a block's place."""
+    return entry.action is Action.BYPASS and entry.priority == DISCARD
+
+
+def _shut_above(held: SpdEntry | None, entry: SpdEntry, loose: Collection[SpdEntry]) -> SpdEntry | None:
+    """What shuts, until it is protected, a part of what a bypass of `loose` lets pass; None where that is not needed.
+
+    A block beneath all protection would be that bypass's equal, and the data path may take either.
+    """
+    optional = entry.template is not None and entry.template.optional
+    if entry.action is Action.BYPASS or optional or entry.priority >= DISCARD:
+        return None
+    if held is not None and (held.action is Action.PROTECT or (held.action is Action.BYPASS and not _is_loose(held))):
+        return None
+    if not any(other.direction is entry.direction and other.flow.overlaps(entry.flow) for other in loose):
+        return None
+    if entry.action is Action.DISCARD:
+        return entry
+    return replace(entry, action=Action.DISCARD, template=None, priority=SHUT)
 
 
 def _opens(entry: SpdEntry) -> bool:

@@ -57,6 +57,22 @@ def test_registration_installs_the_sa_then_receives_then_sends() -> None:
     assert plan(SERVED, BLOCKED) == [AddSa(SA), UpdatePolicy(RECEIVE), UpdatePolicy(SEND)]
 
 
+def test_what_is_to_be_protected_is_shut_before_a_bypass_beneath_it_opens() -> None:
+    """Where an SA cannot stand in for the bypass: a tunnel, for one source, of a group that may send in clear."""
+    loose = SpdEntry(OUT, FLOW, Action.BYPASS, 0x4D80)
+    narrow = replace(SEND, flow=Flow.parse("239.1.1.1", "10.9.0.1"))
+    shut = replace(narrow, action=Action.DISCARD, priority=0x4D7E, template=None)
+    desired = Databases.of([SA], [loose, narrow])
+    assert plan(desired, Databases.of([], [until(loose)])) == [
+        AddPolicy(shut),
+        UpdatePolicy(loose),
+        AddSa(SA),
+        UpdatePolicy(narrow),
+    ]
+    equal = Databases.of([], [until(loose), until(narrow)])
+    assert plan(desired, equal)[:2] == [UpdatePolicy(shut), UpdatePolicy(loose)]
+
+
 def test_a_rollover_adds_then_switches_in_one_update_then_removes() -> None:
     both = Databases.of([SA, NEXT], [RECEIVE, SEND, BYPASS])
     switched = Databases.of([SA, NEXT], [RECEIVE, SWITCHED, BYPASS])
