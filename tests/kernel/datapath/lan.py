@@ -30,9 +30,15 @@ from agent.gsa.databases import Databases
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 ETH_P_ALL = 3  # linux/if_ether.h
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h: SO_RCVBUF without the limit of rmem_max, which a fast machine fills
 PORT = 5000
 ESP = 50
 HEADERS = {0x0800: (23, 30, 4), 0x86DD: (20, 38, 16)}  # EtherType: offsets of protocol and destination, its length
+
+
+def make_roomy(receiver: socket.socket) -> None:
+    """Have a socket keep all that a test sends until it is read."""
+    receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
 
 
 @contextmanager
@@ -141,7 +147,7 @@ class Host:
         """A packet socket at this host's interface."""
         with inside(self.namespace):
             opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            make_roomy(opened)
             opened.bind(("eth0", 0))
         self.sockets.append(opened)
         opened.setblocking(False)

@@ -33,7 +33,7 @@ from agent.gsa.identity import GroupId, Identity, IdentityKind
 from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
-from tests.kernel.datapath.lan import ESP, PORT, Host, lan, packets_to, reach, receive_all, unload_offload
+from tests.kernel.datapath.lan import ESP, PORT, Host, lan, make_roomy, packets_to, reach, receive_all, unload_offload
 
 GROUP = GroupId.of_number(1234)
 KS = Identity.parse(IdentityKind.FQDN, "ks.example")
@@ -150,7 +150,7 @@ def test_a_rollover_under_a_stream_loses_nothing(hosts: tuple[Host, Host], famil
     older = data_sa(flow, mode=mode, expires=now + 300)
     newer = data_sa(flow, 0x1002, b"\x3c", mode=mode, expires=now + 600, send_from=now + 100)
     wire, receiver, sender = tx.wire(), rx.receiver(group), tx.sender(SOURCES[family])
-    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    make_roomy(receiver)
 
     async def stream(running: asyncio.Event) -> int:
         sent = 0
