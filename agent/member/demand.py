@@ -21,6 +21,9 @@ __all__ = ["MOST_DESTINATIONS", "GroupDemand", "demand_of", "within"]
 
 MOST_DESTINATIONS: Final = 4096
 """Of one group at a time: whoever sends to a whole prefix must not fill the SAD."""
+_GIVES_WAY: Final = 1 / 2
+"""The part of `idle_s` after which a destination gives way to another where there is room for no more. More than the
+time between two looks at the counters, since until then nobody knows whether it is in use."""
 
 
 @dataclass(slots=True)
@@ -48,11 +51,19 @@ class GroupDemand:
         self.used = now
         pair = (source, destination)
         news = pair not in self._asked
-        if news and len(self._asked) >= self.most:
+        if news and len(self._asked) >= self.most and not self._make_room(now):
             self.refused += 1
             return False
         self._asked[pair] = now
         return news
+
+    def _make_room(self, now: float) -> bool:
+        """Let go of what was not in use for longest, where that is long enough."""
+        oldest = min(self._asked, key=self._asked.__getitem__)
+        if now - self._asked[oldest] < self.idle_s * _GIVES_WAY:
+            return False
+        del self._asked[oldest]
+        return True
 
     def adopt(self, source: IPAddress, destination: IPAddress, now: float) -> None:
         """It was asked for before."""

@@ -88,6 +88,18 @@ def test_there_is_room_for_so_many_destinations() -> None:
     assert asked.first_packet(HERE, OTHER, 31.0)
 
 
+def test_where_there_is_no_room_what_was_unused_for_long_gives_way() -> None:
+    asked = GroupDemand(GROUP, 30.0, most=2)
+    asked.first_packet(HERE, THERE, 0.0)
+    asked.first_packet(HERE, OTHER, 1.0)
+    asked.count([sa(THERE, 1), sa(OTHER, 0)], 14.0)
+    assert not asked.first_packet(HERE, HERE, 15.9), "nothing is unused for half of its time yet"
+    assert asked.first_packet(HERE, HERE, 16.0)
+    assert asked.demand() == {Demand(HERE, THERE), Demand(HERE, HERE)}, "what is in use stays"
+    assert not asked.first_packet(HERE, OTHER, 28.9)
+    assert asked.refused == 2
+
+
 def test_own_addresses_and_memberships_stand_as_long_as_they_are_there() -> None:
     asked = GroupDemand(GROUP, 30.0)
     assert asked.stand({HERE})
