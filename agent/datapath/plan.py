@@ -3,16 +3,19 @@
 Whatever prefix of a plan is carried out, no packet that both sides of it protect is in clear, no policy is pinned to
 an SA that is missing, and control traffic that both sides let pass does pass:
 
-    1  bypasses                   control traffic passes before anything is blocked, as does what may be in clear all
-                                  the same; the operator's own that go or yield
-                                  what such a bypass lies under is shut before it, above the others of its kind
-    2  blocks                     before anything else changes; also where protection is to be and nothing shuts yet
-    3  SAs                        held before any policy sends on them: make before break
-    4  protection inbound         a receiver is ready ...
-    5  protection outbound        ... before a sender switches, which is one update in place
-    6  protection turned block
-    7  the operator's own bypasses, once all is shut that comes before them
-    8  removals: protection, SAs, blocks, bypasses; protection that lets clear through is a bypass in between
+     1  bypasses                  control traffic passes before anything is blocked; the operator's own that go or yield
+     2  shut places               what lies above a bypass of step 3, until it is protected
+     3  loose bypasses            what may be in clear all the same, beneath all protection
+     4  blocks                    before anything else changes; also where protection is to be and nothing shuts yet
+     5  SAs                       held before any policy sends on them: make before break
+     6  protection inbound        a receiver is ready ...
+     7  protection outbound       ... before a sender switches, which is one update in place
+     8  protection turned block
+     9  the operator's bypasses   once all is shut that comes before them
+    10  protection is removed     what lets clear through is a bypass in between
+    11  SAs are removed
+    12  blocks are removed
+    13  bypasses are removed
 
 This rests on the bands of `agent.gsa.gspd`: every bypass wins over every protection, and that over every block; but for
 the operator's own entries, which bypass and discard in an order of their own.
@@ -31,22 +34,22 @@ from agent.gsa.sa import Spi
 
 __all__ = ["plan"]
 
-_SAS: Final = 3
-_SHUTTING: Final = 1.3
-_LOOSENING: Final = 1.6
-_SETTING: Final[dict[tuple[Action, PolicyDirection], float]] = {
+_YIELDING: Final = 1
+_SHUTTING: Final = 2
+_LOOSENING: Final = 3
+_SAS: Final = 5
+_SETTING: Final[dict[tuple[Action, PolicyDirection], int]] = {
     (Action.BYPASS, PolicyDirection.IN): 1,
     (Action.BYPASS, PolicyDirection.OUT): 1,
-    (Action.DISCARD, PolicyDirection.IN): 2,
-    (Action.DISCARD, PolicyDirection.OUT): 2,
-    (Action.PROTECT, PolicyDirection.IN): 4,
-    (Action.PROTECT, PolicyDirection.OUT): 5,
+    (Action.DISCARD, PolicyDirection.IN): 4,
+    (Action.DISCARD, PolicyDirection.OUT): 4,
+    (Action.PROTECT, PolicyDirection.IN): 6,
+    (Action.PROTECT, PolicyDirection.OUT): 7,
 }
-_YIELDING: Final = 1
-_PROTECTION_TO_BLOCK: Final = 6
-_OPENING: Final = 7
-_REMOVING: Final[dict[Action, int]] = {Action.PROTECT: 8, Action.DISCARD: 10, Action.BYPASS: 11}
-_REMOVING_SAS: Final = 9
+_PROTECTION_TO_BLOCK: Final = 8
+_OPENING: Final = 9
+_REMOVING_SAS: Final = 11
+_REMOVING: Final[dict[Action, int]] = {Action.PROTECT: 10, Action.DISCARD: 12, Action.BYPASS: 13}
 
 
 def plan(desired: Databases, actual: Databases) -> list[Operation]:
@@ -59,7 +62,7 @@ def plan(desired: Databases, actual: Databases) -> list[Operation]:
     return [operation for _, operation in sorted(steps, key=lambda step: step[0])]
 
 
-def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[float, Operation]]:
+def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
     there = actual.sad_by_key()
     unreadable = {key for key in actual.unreadable if isinstance(key, SadKey)}
     wanted = desired.sad_by_key()
@@ -73,7 +76,7 @@ def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[float, O
             yield _REMOVING_SAS, DeleteSa(key)
 
 
-def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[float, Operation]]:
+def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
     there = actual.spd_by_key()
     unreadable = {key for key in actual.unreadable if isinstance(key, SpdKey)}
     wanted = desired.spd_by_key()
@@ -131,24 +134,24 @@ def _first(held: SpdEntry | None, entry: SpdEntry, stays: Set[tuple[int, Spi]], 
     return Action.DISCARD if shut else None
 
 
-def _step_of_addition(entry: SpdEntry) -> float:
+def _step_of_addition(entry: SpdEntry) -> int:
+    """Where one that takes nothing's place comes."""
     if _opens(entry):
         return _OPENING
     return _LOOSENING if _is_loose(entry) else _SETTING[entry.action, entry.direction]
 
 
-def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> float:
+def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:
     """A block that takes protection's place waits for the switches: until then its SA carries the traffic.
 
     So does one that gives others precedence: until then they may not be there.
     """
-    if _opens(entry):
-        yields = held is not None and held.action is Action.BYPASS and held.priority < entry.priority
-        return _YIELDING if yields else _OPENING
+    if _opens(entry) and held is not None and held.action is Action.BYPASS and held.priority < entry.priority:
+        return _YIELDING
     weaker = held is not None and held.action is Action.DISCARD and held.priority < entry.priority
     if entry.action is Action.DISCARD and (held is None or held.action is Action.PROTECT or weaker):
         return _PROTECTION_TO_BLOCK
-    return _LOOSENING if _is_loose(entry) else _SETTING[entry.action, entry.direction]
+    return _step_of_addition(entry)
 
 
 def _is_loose(entry: SpdEntry) -> bool:

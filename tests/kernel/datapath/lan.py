@@ -130,6 +130,7 @@ class Host:
     def receiver(self, group: str, port: int = PORT) -> socket.socket:
         """A UDP socket that has joined `group` and is bound to it."""
         opened = self._udp(6 if ":" in group else 4)
+        make_roomy(opened)
         opened.bind((group, port))
         if ":" in group:
             wanted = struct.pack("@16sI", socket.inet_pton(socket.AF_INET6, group), self._ifindex())

@@ -18,7 +18,7 @@ from agent.gsa.role import Role
 from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.gsa.sequence import INACCURACY_S, FirstSequence
 from agent.secret import Secret
-from tests.kernel.datapath.lan import PORT, Host, lan, make_roomy, packets_to, reach, receive_all
+from tests.kernel.datapath.lan import PORT, Host, lan, packets_to, reach, receive_all
 
 GROUP = GroupId.of_number(1234)
 KS = Identity.parse(IdentityKind.FQDN, "ks.example")
@@ -45,7 +45,6 @@ class Story:
         self.flow = Flow.parse(self.group, SOURCES[family], protocol=17, port=PORT)
         self.transform = transform
         self.wire, self.receiver, self.sender = tx.wire(), rx.receiver(self.group), tx.sender(SOURCES[family])
-        make_roomy(self.receiver)
         self.sent = 0
 
     def databases(
