@@ -29,14 +29,13 @@ __all__ = ["Counts", "Part", "Running", "main", "parts_for"]
 
 AT_ONCE = 2
 PATIENCE_S = 1200
-LAB_SCENARIOS = {
-    "first-light": "test_first_light.py",
-    "renewal": "test_renewal.py",
-    "failover": "test_failover.py",
-}
+LAB_SCENARIOS = {"first-light": "test_first_light.py"}
 """Scenarios that run on each kernel, with their tests."""
 OTHER_SCENARIOS = {
     "many-members": ("native", "test_many_members.py"),
+    "renewal": ("uml-7.2", "test_renewal.py"),
+    "failover": ("uml-6.1", "test_failover.py"),
+    "migrate": ("uml-6.12", "test_migrate.py"),
     "rekey": ("uml-mixed", "test_rekey.py"),
     "lossy-rekey": ("uml-mixed", "test_lossy_rekey.py"),
     "evict": ("uml-6.12", "test_evict.py"),

@@ -1,4 +1,6 @@
-"""The lab's application: sends and receives numbered multicast datagrams, in clear, as any program would.
+"""The lab's application: sends and receives numbered datagrams, in clear, as any program would.
+
+Groups are multicast ones; a unicast address stands for the host that has it.
 
 It knows nothing of IPsec and needs nothing but Python, so that it runs on any host:
 
@@ -31,15 +33,15 @@ CONNECTED = "-connected"  # after the tag of what a connected socket sent
 RECEIVE_BUFFER = 8 << 20
 IDLE_S = 0.2
 
-Group = tuple[str, int]  # multicast address, UDP port
+Group = tuple[str, int]  # multicast address, or a host's own; UDP port
 
 
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
 
 
-def sending_socket(group: Group, interface: str) -> socket.socket:
-    """A UDP socket that sends to the group's family out of `interface`."""
+def sending_socket(group: Group, interface: str, source: str | None = None) -> socket.socket:
+    """A UDP socket that sends to the group's family out of `interface`, from an own address if `source` names one."""
     index = socket.if_nametoindex(interface)
     sender = socket.socket(_family(group[0]), socket.SOCK_DGRAM)
     if sender.family == socket.AF_INET:
@@ -48,23 +50,27 @@ def sending_socket(group: Group, interface: str) -> socket.socket:
     else:
         sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
         sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 4)
+    if source is not None:
+        sender.bind((source, 0))
     return sender
 
 
 def receiving_socket(group: Group, interface: str) -> socket.socket:
-    """A UDP socket that is bound to the group and has joined it on `interface`."""
+    """A UDP socket that is bound to the group and has joined it on `interface`; a unicast address has no members."""
     address, port = group
     index = socket.if_nametoindex(interface)
     receiver = socket.socket(_family(address), socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     receiver.bind((address, port))
+    receiver.setblocking(False)
+    if not ip_address(address).is_multicast:
+        return receiver
     if receiver.family == socket.AF_INET:
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(socket.inet_aton(address), index))
     else:
         membership = socket.inet_pton(socket.AF_INET6, address) + index.to_bytes(4, sys.byteorder)
         receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
-    receiver.setblocking(False)
     return receiver
 
 
@@ -74,17 +80,24 @@ def _mreqn(group: bytes, index: int) -> bytes:
 
 
 def send(
-    groups: Sequence[Group], interface: str, tag: str, count: int | None, rate_pps: float, *, connected: bool = False
+    groups: Sequence[Group],
+    interface: str,
+    tag: str,
+    count: int | None,
+    rate_pps: float,
+    *,
+    connected: bool = False,
+    source: str | None = None,
 ) -> dict[str, dict[str, int]]:
     """Send `count` datagrams to each group in turn, or until SIGTERM.
 
     Gives per group how many the kernel took (`sent`) and `refused`.
     """
     stopping = _until_ended()
-    outlets = [(sending_socket(group, interface), group, tag, group[0]) for group in groups]
+    outlets = [(sending_socket(group, interface, source), group, tag, group[0]) for group in groups]
     if connected:
         for group in groups:
-            outlet = sending_socket(group, interface)
+            outlet = sending_socket(group, interface, source)
             outlet.connect(group)
             outlets.append((outlet, group, tag + CONNECTED, group[0]))
     done = {address: {"sent": 0, "refused": 0} for address, _ in groups}
@@ -168,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, help="datagrams to each group; without it until ended")
     parser.add_argument("--connected", action="store_true", help="send of connected sockets as well")
     parser.add_argument("--rate", type=float, default=500, help="datagrams a second to each group")
+    parser.add_argument("--source", help="own address to send from; default: the kernel's choice")
     parser.add_argument("--output", type=Path, help="where receive writes")
     parser.add_argument("groups", nargs="+", metavar="GROUP PORT")
     chosen = parser.parse_args(arguments)
@@ -175,7 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("every GROUP wants its PORT")
     groups = [(address, int(port)) for address, port in zip(chosen.groups[::2], chosen.groups[1::2], strict=True)]
     if chosen.action == "send":
-        done = send(groups, chosen.interface, chosen.tag, chosen.count, chosen.rate, connected=chosen.connected)
+        how = (chosen.interface, chosen.tag, chosen.count, chosen.rate)
+        done = send(groups, *how, connected=chosen.connected, source=chosen.source)
         print(json.dumps(done))
     elif chosen.output is None:
         parser.error("receive needs --output")

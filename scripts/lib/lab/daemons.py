@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ __all__ = [
 
 START_S = 180
 DOMAIN = "lab.example"
+RELOADED = "reloaded\n"  # in gmd's log
 
 
 def identity_of(host: Host) -> str:
@@ -45,7 +47,9 @@ class SecuredGroup:
     """A group with one flow of UDP datagrams. `number`: the GDOI group; `source`: its only sender, None for any.
 
     `roles`: host name -> role of each member. `lifetime_s`: of its TEKs, None for the key server's own choice. `kek`:
-    its Rekey SA as the key server's configuration has it, None for a group without.
+    its Rekey SA as the key server's configuration has it, None for a group without. `flows`: where it has others
+    than that one, each with a TEK of its own. `tek`: further keys of its TEKs, `settings`: of the members' table for
+    it, as the configurations have them.
     """
 
     number: int
@@ -57,6 +61,9 @@ class SecuredGroup:
     port: int = 5000
     lifetime_s: int | None = None
     kek: Table | None = None
+    flows: tuple[Table, ...] = ()
+    tek: Table = field(default_factory=dict)
+    settings: Table = field(default_factory=dict)
 
     @property
     def app(self) -> Group:
@@ -64,10 +71,11 @@ class SecuredGroup:
         return self.address, self.port
 
     @property
-    def flow(self) -> Table:
-        """The flow as configurations have it."""
+    def traffic(self) -> list[Table]:
+        """Its flows as configurations have them."""
         source = {"source": self.source} if self.source else {}
-        return {"destination": self.address, **source, "protocol": "udp", "port": self.port}
+        flow = {"destination": self.address, **source, "protocol": "udp", "port": self.port}
+        return list(self.flows or (flow,))
 
     @property
     def served(self) -> Table:
@@ -77,7 +85,7 @@ class SecuredGroup:
             "id": self.number,
             "name": self.name,
             "members": [{"name": name, "role": role} for name, role in self.roles.items()],
-            "teks": [{"flow": self.flow, "transform": self.transform, **lifetime}],
+            "teks": [{"flow": flow, "transform": self.transform, **lifetime, **self.tek} for flow in self.traffic],
             **({} if self.kek is None else {"kek": self.kek}),
         }
 
@@ -148,6 +156,11 @@ class _Daemon:
         if done.status:
             raise LabError(f"{self.host.name}: it has ended: {_last_line(self._process.log)}")
         return done.output.splitlines()
+
+    def kill(self) -> None:
+        """End it without a warning (SIGKILL)."""
+        self._process.signal(signal.SIGKILL)
+        wait_until(f"{self.host.name}: the killed daemon is gone", lambda: self._process.status is not None, 20)
 
     def stop(self) -> None:
         """A clean stop. Raises LabError if it ends in any other way."""
@@ -246,19 +259,32 @@ class Member(_Daemon):
         settings: Table | None = None,
     ) -> None:
         self.groups = tuple(groups)
-        trusts = (trust, *others)
+        self._trusts = (trust, *others)
+        self._name, self._settings = name, settings or {}
+        super().__init__(host, "gmd", "gmctl", self._configure(host), name)
+
+    def _configure(self, host: Host) -> str:
+        """Write its configuration; the file's name."""
         tables: dict[str, Table | Sequence[Table]] = {
             "gmd": {
                 "control_socket": host.path("gmd.sock"),
                 "retry_first_s": 2,
                 "retry_most_s": 10,
-                **(settings or {}),
+                **self._settings,
             },
             "identity": _fqdn(identity_of(host)),
-            "key_servers": [self._key_server(each, host, f"{name}-{each.name}.psk") for each in trusts],
-            "groups": [self._group(group, host, trusts) for group in groups],
+            "key_servers": [self._key_server(each, host, f"{self._name}-{each.name}.psk") for each in self._trusts],
+            "groups": [self._group(group, host, self._trusts) for group in self.groups],
         }
-        super().__init__(host, "gmd", "gmctl", host.write(f"{name}.toml", document(tables)), name)
+        return host.write(f"{self._name}.toml", document(tables))
+
+    def reload(self, groups: Sequence[SecuredGroup]) -> None:
+        """Have it read a configuration with these groups (SIGHUP). Raises LabError if it does not take it."""
+        before = self.log.count(RELOADED)
+        self.groups = tuple(groups)
+        self._configure(self.host)
+        self._process.signal(signal.SIGHUP)
+        wait_until(f"{self.host.name}: reads its configuration again", lambda: self.log.count(RELOADED) > before, 60)
 
     def _key_server(self, trust: Trust, host: Host, key_file: str) -> Table:
         flows = {"flows": [{"destination": destination} for destination in trust.flows]} if trust.flows else {}
@@ -282,8 +308,9 @@ class Member(_Daemon):
             "key_servers": [trust.name for trust in trusts],
             "interface": host.interface,
             "role": role,
-            "traffic": [group.flow],
             "join": role != "sender",
+            **({} if "entries" in group.settings else {"traffic": group.traffic}),
+            **group.settings,
         }
 
     def wait_registered(self, timeout_s: float = 60) -> float:

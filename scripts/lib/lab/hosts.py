@@ -123,10 +123,14 @@ def _words(groups: Sequence[Group]) -> list[str]:
 
 
 def send(
-    host: Host, groups: Sequence[Group], *, tag: str, count: int, rate_pps: float = 500
+    host: Host, groups: Sequence[Group], *, tag: str, count: int, rate_pps: float = 500, source: str | None = None
 ) -> Mapping[str, Mapping[str, int]]:
-    """Have the host's application send. Per group: how many datagrams its kernel took (`sent`) and `refused`."""
+    """Have the host's application send, from `source` if one is named.
+
+    Per group: how many datagrams its kernel took (`sent`) and `refused`.
+    """
     options = ["--interface", host.interface, "--tag", tag, "--count", str(count), "--rate", str(rate_pps)]
+    options += [] if source is None else ["--source", source]
     done = host.run("python", str(APP), "send", *options, *_words(groups), timeout_s=60 + 10 * count / rate_pps)
     if done.status:
         raise LabError(f"{host.name}: the application could not send: {done.errors.strip()}")
@@ -140,11 +144,13 @@ class Stream:
     It sends each datagram twice, of a socket that is not connected and of one that is, which have tags of their own.
     """
 
-    def __init__(self, host: Host, groups: Sequence[Group], *, rate_pps: float) -> None:
+    def __init__(self, host: Host, groups: Sequence[Group], *, rate_pps: float, tag: str = "") -> None:
+        """`tag`: what the datagrams carry, the host's name where none is given; one host sends no tag twice."""
         self.host = host
-        self.tags = (host.name, host.name + CONNECTED)
-        options = ["--interface", host.interface, "--tag", host.name, "--rate", str(rate_pps), "--connected"]
-        self._process = host.start("stream", "python", str(APP), "send", *options, *_words(groups))
+        tag = tag or host.name
+        self.tags = (tag, tag + CONNECTED)
+        options = ["--interface", host.interface, "--tag", tag, "--rate", str(rate_pps), "--connected"]
+        self._process = host.start(f"stream-{tag}", "python", str(APP), "send", *options, *_words(groups))
 
     def stop(self) -> Mapping[str, Mapping[str, int]]:
         """End it. Per group: how many datagrams its kernel took (`sent`) and `refused`."""

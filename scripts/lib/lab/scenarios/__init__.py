@@ -8,6 +8,7 @@ from scripts.lib.lab.scenarios import (
     first_light,
     lossy_rekey,
     many_members,
+    migrate,
     push_attack,
     rekey,
     renewal,
@@ -29,5 +30,6 @@ SCENARIOS: dict[str, Scenario] = {
         lossy_rekey.SHORT,
         evict.SCENARIO,
         push_attack.SCENARIO,
+        migrate.SCENARIO,
     )
 }
