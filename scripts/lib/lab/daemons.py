@@ -74,7 +74,7 @@ class SecuredGroup:
     def traffic(self) -> list[Table]:
         """Its flows as configurations have them."""
         source = {"source": self.source} if self.source else {}
-        flow = {"destination": self.address, **source, "protocol": "udp", "port": self.port}
+        flow: Table = {"destination": self.address, **source, "protocol": "udp", "port": self.port}
         return list(self.flows or (flow,))
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from scripts.lib.lab.scenarios import (
+    address_preservation,
+    any_to_any,
     evict,
     failover,
     first_light,
@@ -12,6 +14,7 @@ from scripts.lib.lab.scenarios import (
     push_attack,
     rekey,
     renewal,
+    service_models,
 )
 from scripts.lib.lab.stage import Scenario
 
@@ -31,5 +34,8 @@ SCENARIOS: dict[str, Scenario] = {
         evict.SCENARIO,
         push_attack.SCENARIO,
         migrate.SCENARIO,
+        service_models.SCENARIO,
+        address_preservation.SCENARIO,
+        any_to_any.SCENARIO,
     )
 }
