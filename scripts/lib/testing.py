@@ -39,6 +39,7 @@ OTHER_SCENARIOS = {
     "service-models": ("uml-7.2", "test_service_models.py"),
     "address-preservation": ("uml-6.1", "test_address_preservation.py"),
     "any-to-any": ("uml-7.2", "test_any_to_any.py"),
+    "beside-strongswan": ("uml-6.12", "test_beside_strongswan.py"),
     "rekey": ("uml-mixed", "test_rekey.py"),
     "lossy-rekey": ("uml-mixed", "test_lossy_rekey.py"),
     "evict": ("uml-6.12", "test_evict.py"),

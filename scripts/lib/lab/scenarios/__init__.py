@@ -5,6 +5,7 @@ from __future__ import annotations
 from scripts.lib.lab.scenarios import (
     address_preservation,
     any_to_any,
+    beside_strongswan,
     evict,
     failover,
     first_light,
@@ -37,5 +38,6 @@ SCENARIOS: dict[str, Scenario] = {
         service_models.SCENARIO,
         address_preservation.SCENARIO,
         any_to_any.SCENARIO,
+        beside_strongswan.SCENARIO,
     )
 }
