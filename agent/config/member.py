@@ -230,7 +230,8 @@ class GroupTable(Table):
     `key_servers`: names, asked in this order. `role`: what this host does in it. `traffic`: its flows, none
     for a group that has SAs of IEC 61850 alone; or instead `entries`: its part of the GSPD, in order, of which the
     traffic is what they protect.
-    `interface`: where its packets come and go; needed by `join`, by tunnel mode and where the host has several.
+    `interface`: where its packets come and go; needed by `join`, by tunnel mode, where the host
+    has several, and where sources with one SPI are told apart.
     `join`: gmd holds the IGMP or MLD membership. `on_stop`: what a clean stop leaves.
     `clear`: what of its traffic may be in clear all the same.
     `rekey_interface`: where its rekeys come; None: `interface`, or else the one that leads to the key server.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -22,19 +22,23 @@ from agent.datapath.port import (
     DeleteSa,
     Operation,
     Outcome,
+    RemarkSa,
     ReplaceSa,
+    SetMarks,
     UpdatePolicy,
 )
 from agent.errors import KernelError
 from agent.gsa.databases import OWN_PRIORITIES, OWN_REQIDS, SadEntry, SadKey, SpdEntry, SpdKey
+from agent.gsa.marks import OWN_MARK, MarkRule
 
 __all__ = ["Link", "Refused", "Step", "There", "carry_out"]
 
 Step = AddSa | DeleteSa | AddPolicy | UpdatePolicy | DeletePolicy
-"""What a link does at once; a replacement is two of them."""
+"""What a link does at once, in runs; a replacement is two of them."""
 
 _ABSENT: Final = frozenset({errno.ESRCH, errno.ENOENT})
 _SA_OPERATIONS: Final = (AddSa, ReplaceSa, DeleteSa)
+_SENDS: Final = (None, OWN_MARK)
 
 
 class There(Enum):
@@ -62,31 +66,50 @@ class Link(Protocol):
     async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
         """What is there under a key. Raises LocalError when there is no way."""
 
+    async def remark(self, entry: SadEntry, old: SadKey) -> Refused | None:
+        """Install an SA in the place of one with another mark, counting on. Raises LocalError when there is no way."""
+
+    async def set_marks(self, rules: Sequence[MarkRule]) -> Refused | None:
+        """Let these rules mark packets, and none of ours but these. Raises LocalError when there is no way."""
+
 
 async def carry_out(operations: Sequence[Operation], link: Link) -> list[Outcome]:
     """One outcome for each operation, in order. Raises LocalError when there is no way."""
     outcomes: list[Outcome] = []
-    missing: set[SadKey | SpdKey] = set()
+    missing: set[SadKey | SpdKey | type[SetMarks]] = set()
     for _, run in groupby(operations, key=_kind):
         for outcome in await _run(list(run), link, missing):
             outcomes.append(outcome)
-            if outcome.error is not None and isinstance(outcome.operation, AddSa | ReplaceSa | AddPolicy):
+            if outcome.error is None:
+                continue
+            if isinstance(outcome.operation, AddSa | ReplaceSa | RemarkSa | AddPolicy):
                 missing.add(outcome.operation.entry.key)
+            elif isinstance(outcome.operation, SetMarks):
+                missing.add(SetMarks)
     return outcomes
 
 
 def _kind(operation: Operation) -> int:
     """What goes in one run: what depends on the outcome of an addition comes in a later one."""
+    if isinstance(operation, SetMarks | RemarkSa):
+        return 3 if isinstance(operation, SetMarks) else 4
     return 0 if isinstance(operation, _SA_OPERATIONS) else 1 if isinstance(operation, AddPolicy) else 2
 
 
-async def _run(operations: Sequence[Operation], link: Link, missing: set[SadKey | SpdKey]) -> list[Outcome]:
+_Missing = Set[SadKey | SpdKey | type[SetMarks]]
+"""What could not be installed; `SetMarks` itself where packets could not be marked."""
+
+
+async def _run(operations: Sequence[Operation], link: Link, missing: _Missing) -> list[Outcome]:
     held_back = {index: why for index, operation in enumerate(operations) if (why := _withheld(operation, missing))}
     steps: list[tuple[int, Step]] = []
     for index, operation in enumerate(operations):
         if index not in held_back:
             steps.extend((index, step) for step in _steps(operation))
     refusals = dict(held_back)
+    for index, operation in enumerate(operations):
+        if index not in held_back and (refused := await _alone(operation, link)) is not None:
+            refusals[index] = refused
     for (index, step), refused in zip(steps, await link.submit([step for _, step in steps]), strict=True):
         if isinstance(step, DeleteSa) and isinstance(operations[index], ReplaceSa):
             continue  # the addition that follows tells
@@ -95,16 +118,31 @@ async def _run(operations: Sequence[Operation], link: Link, missing: set[SadKey 
     return [Outcome(operation, _error(refusals.get(index))) for index, operation in enumerate(operations)]
 
 
+async def _alone(operation: Operation, link: Link) -> Refused | None:
+    """Do what a link does by itself, not in a run; None also where an operation is none of that."""
+    if isinstance(operation, SetMarks):
+        return await link.set_marks(operation.rules)
+    if isinstance(operation, RemarkSa):
+        refused = await link.remark(operation.entry, operation.old)
+        return None if refused is None else await _judge(AddSa(operation.entry), refused, link)
+    return None
+
+
 def _steps(operation: Operation) -> tuple[Step, ...]:
+    if isinstance(operation, SetMarks | RemarkSa):
+        return ()
     if isinstance(operation, ReplaceSa):
         return DeleteSa(operation.entry.key), AddSa(operation.entry)
     return (operation,)
 
 
-def _withheld(operation: Operation, missing: set[SadKey | SpdKey]) -> Refused | None:
+def _withheld(operation: Operation, missing: _Missing) -> Refused | None:
     """Why an operation is not to be tried at all."""
-    if isinstance(operation, AddSa | ReplaceSa) and operation.entry.reqid not in OWN_REQIDS:
-        return Refused(errno.EPERM, f"reqid {operation.entry.reqid} is not one of ours")
+    if isinstance(operation, AddSa | ReplaceSa | RemarkSa):
+        if operation.entry.reqid not in OWN_REQIDS:
+            return Refused(errno.EPERM, f"reqid {operation.entry.reqid} is not one of ours")
+        if operation.entry.mark is not None and SetMarks in missing:
+            return Refused(errno.ECANCELED, "left as it is, because packets cannot be marked by their source")
     if isinstance(operation, AddPolicy | UpdatePolicy):
         entry, template = operation.entry, operation.entry.template
         if entry.priority not in OWN_PRIORITIES or (template is not None and template.reqid not in OWN_REQIDS):
@@ -112,7 +150,8 @@ def _withheld(operation: Operation, missing: set[SadKey | SpdKey]) -> Refused | 
         if isinstance(operation, UpdatePolicy):
             needs: list[SadKey | SpdKey] = [entry.key]
             if template is not None and template.spi is not None:
-                needs.append(SadKey(entry.flow.destination.ip, template.spi, template.protocol))
+                # One of a source that is not this host's own is none to send on.
+                needs += (SadKey(entry.flow.destination.ip, template.spi, template.protocol, mark) for mark in _SENDS)
             for key in needs:
                 if key in missing:
                     return Refused(errno.ECANCELED, f"left as it is, because {key} could not be installed")

@@ -1,4 +1,4 @@
-"""The kernel's own IPsec as data path, over NETLINK_XFRM. With `kernel_forms` the only ones that know `xfrm`.
+"""The kernel's own IPsec as data path, over NETLINK_XFRM. With `kernel_forms` and `marks_tc` all that knows `xfrm`.
 
 Nothing is changed, nor reported as ours, that is not recognised as ours there.
 Kernel behaviour that this rests on was seen on Linux 6.1, 6.12 and 7.2.
@@ -10,6 +10,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from agent.clock import Clock
 from agent.datapath.carry import Refused, Step, There, carry_out
 from agent.datapath.kernel_forms import (
     UnreadableError,
+    counting_on,
     host_of,
     policy_id_of,
     policy_of,
@@ -28,6 +30,7 @@ from agent.datapath.kernel_forms import (
     spd_key_of,
 )
 from agent.datapath.kernel_names import NotInKernelError
+from agent.datapath.marks_tc import TcMarks
 from agent.datapath.port import (
     AddPolicy,
     AddSa,
@@ -52,6 +55,7 @@ from agent.gsa.databases import (
     SpdEntry,
     SpdKey,
 )
+from agent.gsa.marks import MarkRule
 from xfrm import events, requests
 from xfrm.address import Address
 from xfrm.errors import EncodeError, KernelRefused, XfrmError
@@ -81,11 +85,14 @@ def _request(step: Step, now: float) -> requests.Request:
 
 
 class _KernelLink:
-    """The request socket as the way to SAD and SPD."""
+    """The request socket as the way to SAD and SPD, and the filters that mark packets for the SAD."""
 
-    def __init__(self, socket: AsyncXfrmSocket, clock: Clock) -> None:
+    def __init__(self, socket: AsyncXfrmSocket, clock: Clock, marks: TcMarks) -> None:
         self._socket: Final = socket
         self._clock: Final = clock
+        self._marks: Final = marks
+        # None: an earlier gmd may have left some.
+        self._rules: tuple[MarkRule, ...] | None = None
 
     async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
         """All steps, in windows; what cannot be written down is refused here."""
@@ -124,6 +131,59 @@ class _KernelLink:
             except UnreadableError:
                 return There.FOREIGN
 
+    async def remark(self, entry: SadEntry, old: SadKey) -> Refused | None:
+        """Install an SA in another's place, counting on where that is the same but for its mark."""
+        try:
+            wanted = sa_of(entry, self._clock.monotonic())
+            addition = requests.add_sa(wanted)
+        except (EncodeError, NotInKernelError) as error:
+            return Refused(errno.EINVAL, str(error))
+        with _reachable():
+            try:
+                there = await self._socket.get_sa(sa_id_of(old))
+            except KernelRefused as refusal:
+                if refusal.errno not in (errno.ESRCH, errno.ENOENT):
+                    raise
+                (added,) = await self._socket.request_many([addition])
+            else:
+                if sad_key_of(there) != old:
+                    return Refused(errno.EEXIST, "another program's is there already")
+                if self._is_same(entry, old, there):
+                    addition = requests.add_sa(counting_on(wanted, there))
+                _, added = await self._socket.request_many([requests.delete_sa(sa_id_of(old)), addition])
+        return None if added.refusal is None else Refused(added.refusal.errno, added.refusal.extack)
+
+    def _is_same(self, entry: SadEntry, old: SadKey, there: SecurityAssociation) -> bool:
+        try:
+            held = sad_entry_of(there, old, self._clock.monotonic(), self._clock.utc().timestamp())
+        except UnreadableError:
+            return False
+        return replace(held, mark=entry.mark) == entry
+
+    async def set_marks(self, rules: Sequence[MarkRule]) -> Refused | None:
+        """Have the filters of these rules, and no other of ours."""
+        with _filters_reachable():
+            refused = self._marks.set(rules)
+        self._rules = tuple(rules) if refused is None else None
+        return refused
+
+    def marks(self) -> list[MarkRule]:
+        """The rules that are there; nobody is asked while there can be none."""
+        if self._rules == ():
+            return []
+        with _filters_reachable():
+            rules = self._marks.read()
+        if self._rules is None:
+            self._rules = tuple(rules)
+        return rules
+
+    def marks_stand(self) -> bool:
+        """Whether the rules that were set are there."""
+        if not self._rules:
+            return True
+        with _filters_reachable():
+            return self._marks.stand(self._rules)
+
     def _read_sa(self, key: SadKey, sa: SecurityAssociation) -> SadEntry | There:
         if sad_key_of(sa) != key:
             return There.FOREIGN
@@ -147,6 +207,15 @@ def _reachable() -> Iterator[None]:
         raise LocalError(f"the kernel does not answer on NETLINK_XFRM: {error}; try again") from error
 
 
+@contextmanager
+def _filters_reachable() -> Iterator[None]:
+    """The same for its filters."""
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(f"the kernel does not answer on NETLINK_ROUTE: {error}; try again") from error
+
+
 class KernelDataPath:
     """The data path of this kernel: `async with KernelDataPath(clock) as data_path:`.
 
@@ -163,7 +232,9 @@ class KernelDataPath:
         with _reachable():
             self._socket = await self._stack.enter_async_context(AsyncXfrmSocket(netns=self._netns))
             self._monitor = await self._stack.enter_async_context(AsyncXfrmMonitor(netns=self._netns))
-        self._link = _KernelLink(self._socket, self._clock)
+        self._marks = TcMarks(self._netns)
+        self._stack.callback(self._marks.close)
+        self._link = _KernelLink(self._socket, self._clock, self._marks)
         return self
 
     async def __aexit__(
@@ -173,7 +244,8 @@ class KernelDataPath:
 
     async def probe(self) -> Capabilities:
         """Add and delete an SA of each transform, which loads every algorithm. Raises LocalError without any ESP."""
-        return await probe(self._link)
+        capabilities = await probe(self._link)
+        return replace(capabilities, why_no_marks=await self._marks.why_not())
 
     async def current(self) -> Databases:
         """What the kernel has of ours. Raises LocalError."""
@@ -195,7 +267,11 @@ class KernelDataPath:
                     spd.append(spd_entry_of(policy, spd_key))
                 except UnreadableError:
                     unreadable.append(spd_key)
-        return Databases.of(sad, spd, unreadable)
+        return Databases.of(sad, spd, unreadable, self._link.marks())
+
+    async def marks_stand(self) -> bool:
+        """Whether the filters of the latest rules are there. Raises LocalError."""
+        return self._link.marks_stand()
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Carry the operations out in windows. Raises LocalError."""

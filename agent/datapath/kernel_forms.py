@@ -7,6 +7,7 @@ it has templates, their reqids.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal
@@ -28,6 +29,7 @@ from agent.gsa.databases import (
     Template,
 )
 from agent.gsa.flow import EXACT_PORT, Flow
+from agent.gsa.marks import MARK_MASK
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 from xfrm import constants
@@ -37,12 +39,13 @@ from xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm, Key
 from xfrm.replay import NO_SEQUENCE, ReplayWindow, SequenceState
 from xfrm.selector import Selector
 from xfrm.state import SaId, SecurityAssociation
-from xfrm.values import Lifetime
+from xfrm.values import Lifetime, Mark
 
 __all__ = [
     "NOT_SAID_OF_AN_SA",
     "NOT_SAID_OF_A_POLICY",
     "UnreadableError",
+    "counting_on",
     "host_of",
     "policy_id_of",
     "policy_of",
@@ -61,6 +64,8 @@ _SOFT_SHARE: Final = 7 / 8
 """The part of a limit on octets after which the kernel gives a hint."""
 _LAST_SEQUENCE: Final = 2**32 - 1
 """The last number of a sender: the kernel sends nothing after it (RFC 4303 3.3.3)."""
+_SENT_MEANWHILE: Final = 1024
+"""More packets than a host sends between a question about an SA and its removal."""
 _SOFT_SEQUENCES: Final = 15 / 16
 """The part of its numbers after which the kernel gives a hint. Of an SA that serves both ways the kernel counts what
 it receives, too, so that the hint comes early there, never late."""
@@ -177,7 +182,11 @@ def _own_network(prefix: Prefix) -> IPNetwork:
 
 def sa_id_of(key: SadKey) -> SaId:
     """What names an SA of ours to the kernel."""
-    return SaId(Address.of(key.destination), key.spi, _PROTOCOLS[key.protocol])
+    return SaId(Address.of(key.destination), key.spi, _PROTOCOLS[key.protocol], _mark(key.mark))
+
+
+def _mark(mark: int | None) -> Mark | None:
+    return None if mark is None else Mark(mark, MARK_MASK)
 
 
 def policy_id_of(key: SpdKey) -> xfrm_policy.PolicyId:
@@ -213,7 +222,26 @@ def sa_of(entry: SadEntry, now: float) -> SecurityAssociation:
         flags=_flags(entry.protocol, entry.destination),
         sequence=SequenceState(entry.first_sequence - 1) if entry.first_sequence > 1 else NO_SEQUENCE,
         direction=None if entry.direction is None else _SA_DIRECTIONS[entry.direction],
+        mark=_mark(entry.mark),
     )
+
+
+def counting_on(wanted: SecurityAssociation, old: SecurityAssociation) -> SecurityAssociation:
+    """The SA that takes the place of one like it: it counts on from there, in numbers and in octets.
+
+    What the old one sent after it was asked is left out by a margin, lest a number be used twice (RFC 4303 3.3.3).
+    """
+    outbound, inbound, bitmap = wanted.sequence.outbound, old.sequence.inbound, old.sequence.bitmap
+    if old.sequence.outbound:
+        outbound = max(outbound, min(old.sequence.outbound + _SENT_MEANWHILE, _LAST_SEQUENCE))
+    if wanted.direction == constants.SaDirection.OUT:
+        inbound, bitmap = 0, ()
+    lifetime, used = wanted.lifetime, 0 if old.usage is None else old.usage.octets
+    if lifetime.hard_bytes is not None:
+        # In whole kilobytes, as every limit of ours.
+        octets = max(1, (lifetime.hard_bytes - used) // _KILOBYTE) * _KILOBYTE
+        lifetime = replace(lifetime, hard_bytes=octets, soft_bytes=max(1, int(octets * _SOFT_SHARE)))
+    return replace(wanted, sequence=SequenceState(outbound, inbound, bitmap), lifetime=lifetime)
 
 
 def _packets_to_hint(entry: SadEntry) -> int | None:
@@ -250,9 +278,11 @@ def _transform(sa: SecurityAssociation) -> tuple[Transform, Secret, Secret]:
 def sad_key_of(sa: SecurityAssociation) -> SadKey | None:
     """The key of an SA of ours; None for one that is not: also a larval one without SPI, which is the kernel's own."""
     protocol = _PROTOCOLS_BACK.get(sa.protocol)
-    if sa.reqid not in OWN_REQIDS or sa.mark is not None or protocol is None or not sa.spi:
+    if sa.reqid not in OWN_REQIDS or protocol is None or not sa.spi:
         return None
-    return SadKey(_ip_address(sa.destination), Spi(sa.spi), protocol)
+    if sa.mark is not None and (sa.mark.mask != MARK_MASK or sa.mark.value & ~MARK_MASK):
+        return None
+    return SadKey(_ip_address(sa.destination), Spi(sa.spi), protocol, None if sa.mark is None else sa.mark.value)
 
 
 def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float) -> SadEntry:
@@ -289,6 +319,7 @@ def sad_entry_of(sa: SecurityAssociation, key: SadKey, now: float, utc_s: float)
         usage=None if sa.usage is None else SaUsage(sa.usage.octets, sa.usage.packets),
         direction=None if sa.direction is None else _SA_DIRECTIONS_BACK[sa.direction],
         esn=sa.replay.esn,
+        mark=key.mark,
     )
 
 

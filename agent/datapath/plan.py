@@ -7,10 +7,10 @@ an SA that is missing, and control traffic that both sides let pass does pass:
      2  shut places               what lies above a bypass of step 3, until it is protected
      3  loose bypasses            what may be in clear all the same, beneath all protection
      4  blocks                    before anything else changes; also where protection is to be and nothing shuts yet
-     5  SAs                       held before any policy sends on them: make before break
+     5  SAs                       held before any policy sends on them: make before break (`agent.datapath.plan_sad`)
      6  protection inbound        a receiver is ready ...
      7  protection outbound       ... before a sender switches, which is one update in place
-     8  protection turned block
+     8  protection turned block; blocks beneath what lets clear pass and comes in step 7
      9  the operator's bypasses   once all is shut that comes before them
     10  protection is removed     what lets clear through is a bypass in between
     11  SAs are removed
@@ -27,8 +27,9 @@ from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
 from typing import Final
 
-from agent.datapath.port import AddPolicy, AddSa, DeletePolicy, DeleteSa, Operation, ReplaceSa, UpdatePolicy
-from agent.gsa.databases import Action, Databases, PolicyDirection, SadKey, SpdEntry, SpdKey
+from agent.datapath.plan_sad import Part, sad_steps
+from agent.datapath.port import AddPolicy, DeletePolicy, Operation, UpdatePolicy
+from agent.gsa.databases import Action, Databases, PolicyDirection, SpdEntry, SpdKey
 from agent.gsa.gspd_forms import DISCARD, LOCAL, LOCAL_LATE, SHUT
 from agent.gsa.sa import Spi
 
@@ -37,7 +38,6 @@ __all__ = ["plan"]
 _YIELDING: Final = 1
 _SHUTTING: Final = 2
 _LOOSENING: Final = 3
-_SAS: Final = 5
 _SETTING: Final[dict[tuple[Action, PolicyDirection], int]] = {
     (Action.BYPASS, PolicyDirection.IN): 1,
     (Action.BYPASS, PolicyDirection.OUT): 1,
@@ -48,7 +48,7 @@ _SETTING: Final[dict[tuple[Action, PolicyDirection], int]] = {
 }
 _PROTECTION_TO_BLOCK: Final = 8
 _OPENING: Final = 9
-_REMOVING_SAS: Final = 11
+_SAS: Final = {Part.INSTALLING: 5, Part.REMOVING: 11}
 _REMOVING: Final[dict[Action, int]] = {Action.PROTECT: 10, Action.DISCARD: 12, Action.BYPASS: 13}
 
 
@@ -58,22 +58,9 @@ def plan(desired: Databases, actual: Databases) -> list[Operation]:
     An SA of the same identity whose contents differ is replaced, since a live one's key and mode cannot be changed.
     What `actual` cannot read is removed, or overwritten where `desired` has its key.
     """
-    steps = [*_sad_steps(desired, actual), *_spd_steps(desired, actual)]
+    sad = [(_SAS[part], operation) for part, operation in sad_steps(desired, actual)]
+    steps: list[tuple[int, Operation]] = [*sad, *_spd_steps(desired, actual)]
     return [operation for _, operation in sorted(steps, key=lambda step: step[0])]
-
-
-def _sad_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
-    there = actual.sad_by_key()
-    unreadable = {key for key in actual.unreadable if isinstance(key, SadKey)}
-    wanted = desired.sad_by_key()
-    for key, entry in wanted.items():
-        if key in unreadable or (key in there and there[key].differs(entry)):
-            yield _SAS, ReplaceSa(entry)
-        elif key not in there:
-            yield _SAS, AddSa(entry)
-    for key in [*there, *sorted(unreadable, key=str)]:
-        if key not in wanted:
-            yield _REMOVING_SAS, DeleteSa(key)
 
 
 def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Operation]]:
@@ -83,6 +70,7 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
     sad = actual.sad_by_key()
     stays = {(sa.reqid, sa.spi) for sa in desired.sad if sa.key in sad and not sad[sa.key].differs(sa)}
     loose = [entry for entry in desired.spd if _is_loose(entry)]
+    coming = [entry for entry in desired.spd if _lets_clear_pass(there.get(entry.key), entry)]
     for key, entry in wanted.items():
         held = there.get(key)
         if held == entry:
@@ -99,10 +87,10 @@ def _spd_steps(desired: Databases, actual: Databases) -> Iterator[tuple[int, Ope
                 before = replace(before, priority=DISCARD)
             yield _SETTING[first, entry.direction], UpdatePolicy(before) if is_there else AddPolicy(before)
             is_there = True
-        if is_there:
-            yield _step_of_update(held, entry), UpdatePolicy(entry)
-        else:
-            yield _step_of_addition(entry), AddPolicy(entry)
+        step = _step_of_update(held, entry) if is_there else _step_of_addition(entry)
+        if entry.action is Action.DISCARD and _is_beneath(entry, coming):
+            step = _PROTECTION_TO_BLOCK
+        yield step, UpdatePolicy(entry) if is_there else AddPolicy(entry)
     for key, entry in there.items():
         if key in wanted:
             continue
@@ -157,6 +145,20 @@ def _step_of_update(held: SpdEntry | None, entry: SpdEntry) -> int:
 def _is_loose(entry: SpdEntry) -> bool:
     """Whether it is what lets a group's traffic pass in clear beneath all that is protected, in a block's place."""
     return entry.action is Action.BYPASS and entry.priority == DISCARD
+
+
+def _lets_clear_pass(held: SpdEntry | None, entry: SpdEntry) -> bool:
+    """Whether it protects what it lets pass in clear all the same, and nothing that protects is in its place yet."""
+    optional = entry.template is not None and entry.template.optional
+    return optional and (held is None or held.action is not Action.PROTECT)
+
+
+def _is_beneath(entry: SpdEntry, above: Collection[SpdEntry]) -> bool:
+    """Whether a block has a part of its flow in common with one of `above`, which come after their SAs.
+
+    Before them it would stop what they are to let pass, and what may pass now.
+    """
+    return any(other.direction is entry.direction and other.flow.overlaps(entry.flow) for other in above)
 
 
 def _shut_above(held: SpdEntry | None, entry: SpdEntry, loose: Collection[SpdEntry]) -> SpdEntry | None:

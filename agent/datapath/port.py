@@ -15,6 +15,7 @@ from agent.errors import KernelError
 from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Databases, SadEntry, SadKey, SpdEntry, SpdKey
 from agent.gsa.flow import Flow
+from agent.gsa.marks import MarkRule
 
 __all__ = [
     "AddPolicy",
@@ -29,8 +30,10 @@ __all__ = [
     "Operation",
     "Outcome",
     "Overrun",
+    "RemarkSa",
     "ReplaceSa",
     "SaExpired",
+    "SetMarks",
     "UpdatePolicy",
 ]
 
@@ -56,6 +59,31 @@ class ReplaceSa:
 
     def __str__(self) -> str:
         return f"replace {self.entry.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemarkSa:
+    """Take an SA of ours out and install one with another mark, or none: a live SA's mark cannot be changed.
+
+    Where both are the same SA but for the mark, the new one counts on where the old one was: numbers sent and received,
+    octets of its lifetime. `old`: the key of the one that goes, whose absence is no hindrance.
+    """
+
+    entry: SadEntry
+    old: SadKey
+
+    def __str__(self) -> str:
+        return f"put {self.entry.key} in the place of {self.old}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetMarks:
+    """Let these rules mark packets, and none of ours but these. One for an interface that is not there can wait."""
+
+    rules: tuple[MarkRule, ...]
+
+    def __str__(self) -> str:
+        return f"set {len(self.rules)} rules that mark packets by their source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +126,7 @@ class DeletePolicy:
         return f"delete {self.key}"
 
 
-Operation = AddSa | ReplaceSa | DeleteSa | AddPolicy | UpdatePolicy | DeletePolicy
+Operation = AddSa | ReplaceSa | RemarkSa | DeleteSa | SetMarks | AddPolicy | UpdatePolicy | DeletePolicy
 """One step of a plan; `str()` says it in words, without keys."""
 
 
@@ -151,10 +179,14 @@ DataPathEvent = SaExpired | FirstPacket | ChangedByOthers | Overrun
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this data path can do: ESP by IP version, and the transforms of ESP and AH that it has."""
+    """What this data path can do: ESP by IP version, and the transforms of ESP and AH that it has.
+
+    `why_no_marks`: why it cannot mark packets by their source, None where it can.
+    """
 
     esp: frozenset[int]
     transforms: frozenset[Transform]
+    why_no_marks: str | None = None
 
 
 class DataPath(Protocol):
@@ -174,6 +206,9 @@ class DataPath(Protocol):
 
         Raises LocalError when the data path cannot be reached.
         """
+
+    async def marks_stand(self) -> bool:
+        """Whether the rules of the latest `SetMarks` are there, as far as their interfaces are. Raises LocalError."""
 
     def events(self) -> AsyncIterator[DataPathEvent]:
         """Events as they come, without end."""

@@ -15,6 +15,7 @@ from netaddr import IPAddress
 
 from agent.gsa.algorithms import Transform
 from agent.gsa.flow import Flow
+from agent.gsa.marks import MarkRule
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 
@@ -57,14 +58,19 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SadKey:
-    """An SA's identity in a host's SAD: {SPI, destination}, and the protocol, which the kernel keeps apart."""
+    """An SA's identity in a host's SAD: {SPI, destination}, and the protocol, which the kernel keeps apart.
+
+    `mark`: stands for the source, where several have SAs with one SPI to one destination (`agent.gsa.marks`).
+    """
 
     destination: IPAddress
     spi: Spi
     protocol: SecurityProtocol
+    mark: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.protocol.value} SA 0x{self.spi:08x} to {self.destination}"
+        mark = "" if self.mark is None else f", mark 0x{self.mark:08x}"
+        return f"{self.protocol.value} SA 0x{self.spi:08x} to {self.destination}{mark}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class SadEntry:
     `direction`: the only one in which it may be used, None for both; not every data path holds that, so it is not part
     of equality: `differs` says whether one that is there has to go.
     `esn`: sequence numbers of 64 bits, of which packets carry the low half (RFC 4303 2.2.1); with a window only.
+    `mark`: what packets on it carry, None for any: of SAs that share SPI and destination, each has one.
     """
 
     destination: IPAddress
@@ -118,6 +125,7 @@ class SadEntry:
     first_sequence: int = field(default=1, compare=False)
     direction: PolicyDirection | None = field(default=None, compare=False)
     esn: bool = False
+    mark: int | None = None
 
     def differs(self, wanted: SadEntry) -> bool:
         """Whether another must take its place; one that serves both directions also serves where one is wanted."""
@@ -126,7 +134,7 @@ class SadEntry:
     @property
     def key(self) -> SadKey:
         """What makes it the same SA."""
-        return SadKey(self.destination, self.spi, self.protocol)
+        return SadKey(self.destination, self.spi, self.protocol, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +184,29 @@ class Databases:
     """SAD and SPD, each sorted by key, so that equal contents are equal values. Built by `of`.
 
     `unreadable`: keys of entries that are ours and say what no entry here can say; only data paths report such.
+    `marks`: the rules that mark packets for the SAs that carry marks.
     """
 
     sad: tuple[SadEntry, ...] = ()
     spd: tuple[SpdEntry, ...] = ()
     unreadable: tuple[SadKey | SpdKey, ...] = ()
+    marks: tuple[MarkRule, ...] = ()
 
     @classmethod
-    def of(cls, sad: Iterable[SadEntry], spd: Iterable[SpdEntry], unreadable: Iterable[SadKey | SpdKey] = ()) -> Self:
+    def of(
+        cls,
+        sad: Iterable[SadEntry],
+        spd: Iterable[SpdEntry],
+        unreadable: Iterable[SadKey | SpdKey] = (),
+        marks: Iterable[MarkRule] = (),
+    ) -> Self:
         """From entries in any order. Raises ValueError when two have one key."""
         sad = tuple(sorted(sad, key=_order_of_sa))
         spd = tuple(sorted(spd, key=_order_of_policy))
         if len(set(map(_order_of_sa, sad))) != len(sad) or len(set(map(_order_of_policy, spd))) != len(spd):
             raise ValueError("two entries have the same key")
-        return cls(sad, spd, tuple(sorted(unreadable, key=str)))
+        rules = tuple(sorted(marks, key=lambda rule: (rule.matches, rule.mark)))
+        return cls(sad, spd, tuple(sorted(unreadable, key=str)), rules)
 
     def sad_by_key(self) -> Mapping[SadKey, SadEntry]:
         """The SAD to look up in."""
@@ -200,9 +217,10 @@ class Databases:
         return {entry.key: entry for entry in self.spd}
 
 
-def _order_of_sa(entry: SadEntry) -> tuple[str, int, int, int]:
+def _order_of_sa(entry: SadEntry) -> tuple[str, int, int, int, int]:
     """The key of an SA as what compares fast."""
-    return entry.protocol.value, entry.spi, entry.destination.version, int(entry.destination)
+    mark = -1 if entry.mark is None else entry.mark
+    return entry.protocol.value, entry.spi, entry.destination.version, int(entry.destination), mark
 
 
 def _order_of_policy(entry: SpdEntry) -> tuple[str, tuple[int, ...]]:

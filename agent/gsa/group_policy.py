@@ -39,6 +39,7 @@ class GroupPolicy:
     `key_servers`: addresses and UDP ports, which unicast traffic of the group may reach into.
     `entries`: the operator's own GSPD, in order; `traffic` is then that of those which protect. None: all of `traffic`
     is protected, in each direction that the role has. `clear`: what of it may be in clear all the same.
+    `interface`: where its packets come in, None where nobody says; needed where marks tell sources apart.
     Raises ValueError without traffic, for a destination that no group `may_protect`, or traffic that `always_passes`,
     and for entries that are not in an order.
     """
@@ -54,6 +55,7 @@ class GroupPolicy:
     key_servers: tuple[tuple[IPAddress, int], ...] = ()
     entries: tuple[GspdEntry, ...] = ()
     clear: Clear = NOTHING_CLEAR
+    interface: str | None = None
 
     def __post_init__(self) -> None:
         if not self.traffic:

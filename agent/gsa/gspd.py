@@ -22,8 +22,9 @@ from typing import Final
 from agent.gsa.databases import Databases
 from agent.gsa.expansion import Demand
 from agent.gsa.group_policy import DEFAULT_REPLAY_WINDOW, GroupPolicy, Refusal
-from agent.gsa.gspd_build import Build
+from agent.gsa.gspd_build import Build, ingress_by_reqid
 from agent.gsa.identity import GroupId
+from agent.gsa.marking import Ingress
 from agent.gsa.reqids import reqids_of
 from agent.gsa.sa import GroupSA
 
@@ -41,21 +42,40 @@ class Desired:
 class Gspd:
     """The groups of this host, in the operator's order; `demand`: the destinations asked for within ranges.
 
+    `why_no_marks`: why this host cannot tell SAs apart by their sources, None where it can.
     Reqids follow from the set of group identifiers, so that a restart finds the same.
     Raises ValueError when a group appears twice.
     """
 
     def __init__(
-        self, policies: Sequence[GroupPolicy], demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({})
+        self,
+        policies: Sequence[GroupPolicy],
+        demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({}),
+        why_no_marks: str | None = None,
     ) -> None:
         self._policies: Final = tuple(policies)
         self._demand: Final = demand
+        self._why_no_marks: Final = why_no_marks
         self._reqids: Final = reqids_of([policy.group for policy in policies])
 
     @property
     def policies(self) -> tuple[GroupPolicy, ...]:
         """The groups, as they are configured."""
         return self._policies
+
+    @property
+    def ingress(self) -> Mapping[int, Ingress]:
+        """Where the packets of each group come in, by its reqid."""
+        return ingress_by_reqid(self._policies, self._reqids)
+
+    @property
+    def why_no_marks(self) -> str | None:
+        """Why this host cannot tell SAs apart by their sources, None where it can."""
+        return self._why_no_marks
+
+    def without_marks(self, why: str) -> Gspd:
+        """The same, where marks turned out not to be possible."""
+        return Gspd(self._policies, self._demand, why)
 
     def reqid(self, group: GroupId) -> int:
         """The group's reqid. Raises KeyError for a group that is not configured."""
@@ -71,7 +91,7 @@ class Gspd:
         Keep an expired GSA in `held` until its successor is there: its flows then stay blocked although only the
         GCKS named them.
         """
-        build = Build(self._policies, now)
+        build = Build(self._policies, now, self._why_no_marks)
         for policy in self._policies:
             build.enter(policy)
             build.block(policy)
@@ -86,7 +106,7 @@ class Gspd:
             if policy.group in held:
                 build.bypass_rekey(policy, held)
         build.bypass_control()
-        return Desired(Databases.of(build.sad.values(), build.spd.values()), tuple(build.refusals))
+        return Desired(build.finished(self._reqids), tuple(build.refusals))
 
     def next_change(self, held: Mapping[GroupId, GroupSA], now: float) -> float | None:
         """When `desired` gives something else with the same GSAs: an SA expires, or its ATD has passed."""

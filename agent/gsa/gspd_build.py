@@ -9,7 +9,7 @@ from typing import Final
 from netaddr import IPAddress, IPNetwork
 
 from agent.gsa.control_traffic import control_within, key_server_traffic, outgoing_rekeys, rekey_traffic
-from agent.gsa.databases import Action, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey
 from agent.gsa.expansion import Demand, Use, is_range, uses_of, why_no_copies
 from agent.gsa.flow import ANY_SOURCE, Flow
 from agent.gsa.group_policy import GroupPolicy, Refusal
@@ -33,11 +33,13 @@ from agent.gsa.gspd_forms import (
     tunnel_source_of,
 )
 from agent.gsa.gspd_judge import (
+    Taken,
     cannot_send,
     conflict,
     crosses,
     foreign,
     given_way,
+    ingress_of,
     intrusion,
     mismatch,
     numbering,
@@ -45,20 +47,22 @@ from agent.gsa.gspd_judge import (
     unable,
 )
 from agent.gsa.identity import GroupId
+from agent.gsa.marking import Ingress, marked
 from agent.gsa.sa import DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 from agent.gsa.sequence import first_sequence
 
-__all__ = ["Build"]
+__all__ = ["Build", "ingress_by_reqid"]
 
 _SENDING: Final = frozenset({Direction.SENDER_ONLY, Direction.SYMMETRIC})
 _RECEIVING: Final = frozenset({Direction.RECEIVER_ONLY, Direction.SYMMETRIC})
 
 
 class Build:
-    """Databases in the making."""
+    """Databases in the making. `why_no_marks`: why marks cannot tell sources apart here, None where they can."""
 
-    def __init__(self, policies: Sequence[GroupPolicy], now: float) -> None:
+    def __init__(self, policies: Sequence[GroupPolicy], now: float, why_no_marks: str | None = None) -> None:
         self._policies: Final = policies
+        self._why_no_marks: Final = why_no_marks
         self.now = now
         self.sad: dict[SadKey, SadEntry] = {}
         self.spd: dict[SpdKey, SpdEntry] = {}
@@ -70,9 +74,8 @@ class Build:
         self._ranges: list[tuple[GroupId, Flow]] = []
         # Policies for single destinations of a range, which lie within what the range has.
         self._copies: set[SpdKey] = set()
-        self._taken: dict[SadKey, tuple[GroupId, DataSA]] = {}
-        # What each SA carries: several flows of one SA are one entry of the SAD, whose selector covers them all.
-        self._selectors: dict[SadKey, Flow] = {}
+        # Several flows of one SA are one entry of the SAD, whose selector covers them all.
+        self._taken: dict[SadKey, list[Taken]] = {}
         self._counting: dict[tuple[GroupId, SecurityProtocol, Spi], SadKey] = {}
 
     def block(self, policy: GroupPolicy) -> None:
@@ -139,6 +142,11 @@ class Build:
             else:
                 self._serve(policy, group_sa, reqid, uses[0], sas)
 
+    def finished(self, reqids: Mapping[GroupId, int]) -> Databases:
+        """What was made, with marks where sources are told apart by them."""
+        sad, rules = marked(self.sad.values(), ingress_by_reqid(self._policies, reqids))
+        return Databases.of(sad, self.spd.values(), marks=rules)
+
     def bypass_control(self) -> None:
         """Let control traffic pass above everything that is in the SPD so far."""
         keys = [key for key in self.spd if key not in self._copies]
@@ -201,6 +209,7 @@ class Build:
             if (reason := why_no_copies(sa)) is not None:
                 self._refuse(policy, sa, reason)
                 sends = False
+        refused: set[Spi] = set()
         for use in uses:
             if use.flow in served:
                 continue
@@ -210,7 +219,9 @@ class Build:
                 if (reason := intrusion(self._policies, policy, sa) or self._conflict(policy, sa)) is None:
                     self._take(policy, sa)
                     copies.append(sa)
-                else:
+                elif sa.spi not in refused:
+                    # There may be thousands of destinations: one of them says it for all.
+                    refused.add(sa.spi)
                     self._refuse(policy, sa, reason)
             # What asks for an SA in transport mode finds one that is there, and then does not ask.
             found = use.sends or any(sa.mode is Mode.TRANSPORT for sa in copies)
@@ -241,9 +252,11 @@ class Build:
             receives = use.receives and may_receive and sa.direction in _RECEIVING
             if not sends and not receives:
                 continue
-            selector = self._selectors[key_of(sa)]
+            taken = self._taken_for(policy, sa)
+            selector = taken.carries
             direction = one_way(sends=sends, receives=receives)
             entry = sad_entry(policy, reqid, sa, selector, tunnel_source if sends else None, direction)
+            entry = replace(entry, mark=taken.key.mark) if taken.key.mark is not None else entry
             if sends and (begins := first_sequence(policy.resume, sa, selector, self.now)) != entry.first_sequence:
                 entry = replace(entry, first_sequence=begins)
             self.sad[entry.key] = together(self.sad.get(entry.key), entry)
@@ -265,7 +278,7 @@ class Build:
 
     def _asked_over(self, policy: GroupPolicy, flow: Flow, sas: Iterable[DataSA]) -> bool:
         """Whether what asks for SAs of a range lies over a flow, and would find one of these, not to be sent on."""
-        there = any(sa.mode is Mode.TRANSPORT and key_of(sa) in self.sad for sa in sas)
+        there = any(sa.mode is Mode.TRANSPORT and self._taken_for(policy, sa).key in self.sad for sa in sas)
         return there and any(group == policy.group and other.overlaps(flow) for group, other in self._ranges)
 
     def _over(self, sa: DataSA) -> bool:
@@ -295,7 +308,8 @@ class Build:
             claims = [claim for claims in self._claims.values() for claim in claims]
         else:
             claims = self._claims.get(sa.flow.destination, [])
-        return conflict([*claims, *self._ranges] if self._ranges else claims, self._taken, policy, sa)
+        claims = [*claims, *self._ranges] if self._ranges else claims
+        return conflict(claims, self._taken, policy, sa, self._why_no_marks)
 
     def _claim(self, policy: GroupPolicy, sa: DataSA) -> None:
         if is_range(sa.flow):
@@ -305,9 +319,17 @@ class Build:
             self._take(policy, sa)
 
     def _take(self, policy: GroupPolicy, sa: DataSA) -> None:
-        key = key_of(sa)
-        self._taken.setdefault(key, (policy.group, sa))
-        self._selectors[key] = self._selectors[key].joined(sa.flow) if key in self._selectors else sa.flow
+        beside = self._taken.setdefault(key_of(sa), [])
+        for place, taken in enumerate(beside):
+            if taken.same(policy, sa):
+                beside[place] = replace(taken, carries=taken.carries.joined(sa.flow))
+                return
+        # While it is made, a place is told from others by its number; `finished` puts marks instead.
+        beside.append(Taken(policy, sa, replace(key_of(sa), mark=len(beside) or None), sa.flow))
+
+    def _taken_for(self, policy: GroupPolicy, sa: DataSA) -> Taken:
+        """The place of an SA that is taken."""
+        return next(taken for taken in self._taken[key_of(sa)] if taken.same(policy, sa))
 
     def _counted_elsewhere(self, policy: GroupPolicy, sa: DataSA) -> str | None:
         """Why an SA of counter mode is not to send here: to each destination a data path counts its IVs anew."""
@@ -355,6 +377,11 @@ class Build:
     def _set(self, entry: SpdEntry) -> None:
         if entry.key not in self._local:
             self.spd[entry.key] = entry
+
+
+def ingress_by_reqid(policies: Iterable[GroupPolicy], reqids: Mapping[GroupId, int]) -> Mapping[int, Ingress]:
+    """Where the packets of each group come in, by its reqid."""
+    return {reqids[policy.group]: ingress_of(policy) for policy in policies}
 
 
 def _widest_last(served: tuple[Flow, object]) -> int:

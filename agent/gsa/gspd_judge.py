@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from netaddr import IPAddress
 
@@ -15,14 +15,17 @@ from agent.gsa.group_policy import GroupPolicy
 from agent.gsa.gspd_entry import late_entries
 from agent.gsa.gspd_forms import DESTINATION_PRESERVED, key_of
 from agent.gsa.identity import GroupId
+from agent.gsa.marking import Ingress, why_not_beside
 from agent.gsa.sa import DataSA, Direction, GroupSA, Mode, SecurityProtocol
 
 __all__ = [
+    "Taken",
     "cannot_send",
     "conflict",
     "crosses",
     "foreign",
     "given_way",
+    "ingress_of",
     "intrusion",
     "mismatch",
     "numbering",
@@ -116,13 +119,15 @@ def intrusion(policies: Iterable[GroupPolicy], policy: GroupPolicy, sa: DataSA) 
 
 def conflict(
     claims: Iterable[tuple[GroupId, Flow]],
-    taken: Mapping[SadKey, tuple[GroupId, DataSA]],
+    taken: Mapping[SadKey, Sequence[Taken]],
     policy: GroupPolicy,
     sa: DataSA,
+    why_no_marks: str | None = None,
 ) -> str | None:
     """Why an SA cannot stand beside those that are taken already.
 
-    `claims`: flows that may share packets with it, each with the group that has it; `taken`: the SAs.
+    `claims`: flows that may share packets with it, each with the group that has it; `taken`: the SAs, several with one
+    key where marks tell them apart; `why_no_marks`: why this host cannot do that, None where it can.
     """
     for group, flow in claims:
         if group != policy.group and flow.overlaps(sa.flow):
@@ -130,9 +135,13 @@ def conflict(
     if is_range(sa.flow):
         return None  # each copy of it is asked about
     key = key_of(sa)
-    group, held = taken.get(key, (policy.group, sa))
-    if group != policy.group or not _same_sa(held, sa):
-        return f"another SA has the same SPI and destination: {key}"
+    others = [held for held in taken.get(key, ()) if not held.same(policy, sa)]
+    for held in others:
+        reason = why_no_marks or why_not_beside(held.place, (sa.flow, ingress_of(policy)))
+        if reason is not None:
+            return f"another SA has the same SPI and destination: {key}; {reason}"
+    if others and any(held.same(policy, sa) and held.carries.source != sa.flow.source for held in taken[key]):
+        return f"another SA has the same SPI and destination: {key}; only SAs of one source each can be told apart"
     for protocol in SecurityProtocol:
         twin = SadKey(key.destination, key.spi, protocol)
         if protocol is not key.protocol and twin in taken:
@@ -140,9 +149,33 @@ def conflict(
     return None
 
 
-def _same_sa(one: DataSA, other: DataSA) -> bool:
-    """Whether two are one SA with several flows, as one SPI in several SATs says."""
-    return one is other or replace(one, flow=other.flow, send_from=other.send_from) == other
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An SA that has its place in the SAD, by the first of its flows.
+
+    `key`: the place's own, while it is made; `carries`: all its flows together.
+    """
+
+    policy: GroupPolicy
+    sa: DataSA
+    key: SadKey
+    carries: Flow
+
+    @property
+    def place(self) -> tuple[Flow, Ingress]:
+        """What tells it from others with its SPI and destination."""
+        return self.carries, ingress_of(self.policy)
+
+    def same(self, policy: GroupPolicy, sa: DataSA) -> bool:
+        """Whether that of a group's is this one with another flow, as one SPI in several SATs says."""
+        if policy.group != self.policy.group:
+            return False
+        return sa is self.sa or replace(sa, flow=self.sa.flow, send_from=self.sa.send_from) == self.sa
+
+
+def ingress_of(policy: GroupPolicy) -> Ingress:
+    """Where a group's packets come in."""
+    return Ingress(policy.interface, policy.addresses)
 
 
 def cannot_send(group_sa: GroupSA, sa: DataSA, tunnel_source: IPAddress | None) -> str | None:

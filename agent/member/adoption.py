@@ -15,18 +15,19 @@ unheard receives longer than that.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import reduce
+from types import MappingProxyType
 from typing import Final
 
 from agent.clock import Clock
 from agent.gdoi.failures import FailureCause
-from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
+from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry
 from agent.gsa.flow import Flow
 from agent.gsa.group_policy import GroupPolicy
 from agent.gsa.gspd import Gspd
 from agent.gsa.gspd_forms import protect_priority
 from agent.gsa.identity import GroupId
+from agent.gsa.marking import Ingress, marked, unmarked, why_not_beside
 from agent.gsa.sa import GroupSA
 from agent.logs import get_logger
 from agent.member.registration import Registration
@@ -48,16 +49,32 @@ def adoptable(actual: Databases, policy: GroupPolicy, reqid: int, now: float) ->
     return Databases.of(sad, served)
 
 
-def beside(desired: Databases, adopted: Iterable[Databases]) -> Databases:
-    """What should be there, with what is adopted; the operator's own entries and control traffic take precedence."""
+def beside(
+    desired: Databases,
+    adopted: Iterable[Databases],
+    ingress: Mapping[int, Ingress] = MappingProxyType({}),
+    why_no_marks: str | None = None,
+) -> Databases:
+    """What should be there, with what is adopted; the operator's own entries and control traffic take precedence.
+
+    `ingress`, `why_no_marks`: as of the GSPD, for adopted SAs that marks tell from others.
+    """
     adopted = tuple(adopted)
-    sad = {sa.key: sa for databases in adopted for sa in databases.sad} | dict(desired.sad_by_key())
+    sharing: dict[SadKey, list[SadEntry]] = {}
+    for sa in desired.sad:
+        sharing.setdefault(unmarked(sa.key), []).append(sa)
+    for sa in (sa for databases in adopted for sa in databases.sad):
+        like_it = sharing.setdefault(unmarked(sa.key), [])
+        where = sa.selector, ingress.get(sa.reqid, Ingress())
+        places = [(other.selector, ingress.get(other.reqid, Ingress())) for other in like_it]
+        if not any(why_no_marks or why_not_beside(where, place) for place in places):
+            like_it.append(sa)
+    sad, marks = marked((sa for those in sharing.values() for sa in those), ingress)
     spd = dict(desired.spd_by_key())
     for entry in (entry for databases in adopted for entry in databases.spd):
         if entry.key not in spd or spd[entry.key].priority > entry.priority:
             spd[entry.key] = entry
-    whole = Databases.of(sad.values(), spd.values())
-    return replace(desired, sad=whole.sad, spd=whole.spd)
+    return Databases.of(sad, spd.values(), desired.unreadable, marks)
 
 
 def refused_for_good(registration: Registration) -> bool:
@@ -157,7 +174,8 @@ class Adoption:
         """What should be there, with what of `actual` is adopted now."""
         if not self._until:
             return desired
-        return beside(desired, list(self._adopted(actual, gspd, held, now)))
+        adopted = list(self._adopted(actual, gspd, held, now))
+        return beside(desired, adopted, gspd.ingress, gspd.why_no_marks)
 
     def next_change(self, now: float) -> float | None:
         """When `beside` gives something else with the same databases: adopted SAs end."""

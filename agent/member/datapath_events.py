@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from agent.clock import Clock
 from agent.datapath.port import DataPath, DataPathEvent, FirstPacket, SaExpired
 from agent.gsa.databases import SadKey
 from agent.gsa.identity import GroupId
+from agent.gsa.marks import marks_of
 from agent.gsa.sa import DataSA
 from agent.logs import get_logger
+from agent.member.addresses import host_addresses
 from agent.member.demand_duty import DemandDuty
+from agent.member.marks_watch import watch_marks
 from agent.member.registration import Registration
 
 __all__ = ["DataPathEvents"]
 
 log = get_logger(__name__)
 
+_BETWEEN_LOOKS_S: Final = 1.0
+"""Seconds between looks that packets ask for, of which there may be any number."""
+
 
 class DataPathEvents:
     """Takes each event of a data path to whom it concerns.
 
     `registrations`: those of the configured groups, as they are when asked. `look` is called when the data path should
-    be compared, `advance` when a key server should be asked.
+    be compared, for packets without their SA once a second at most; `advance` when a key server should be asked.
     """
 
     def __init__(
@@ -41,11 +49,19 @@ class DataPathEvents:
         self._demand = demand
         self._look = look
         self._advance = advance
+        self._looks_again: float | None = None
+        self._waiting: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Listen without end."""
-        async for event in self._datapath.events():
-            self._take(event)
+        marks = asyncio.create_task(watch_marks(self._datapath, self._look), name="marks")
+        try:
+            async for event in self._datapath.events():
+                self._take(event)
+        finally:
+            marks.cancel()
+            if self._waiting is not None:
+                self._waiting.cancel()
 
     def _take(self, event: DataPathEvent) -> None:
         match event:
@@ -54,10 +70,28 @@ class DataPathEvents:
                 self._near_end(key, hard)
             case FirstPacket(flow=flow):
                 log.debug("a packet waits for an SA", flow=flow, source=event.source, destination=event.destination)
-                if self._demand.first_packet(event):
-                    return
+                if not self._demand.first_packet(event):
+                    self._look_for_packets()
+                return
             case _:
                 log.info("data path changed", event=event)
+        self._look()
+
+    def _look_for_packets(self) -> None:
+        """Look, or look later: the packet may be the last that the kernel tells of for a while."""
+        if self._waiting is not None:
+            return
+        now = self._clock.monotonic()
+        wait_s = 0.0 if self._looks_again is None else self._looks_again - now
+        if wait_s > 0:
+            self._waiting = asyncio.get_running_loop().call_later(wait_s, self._look_at_last)
+            return
+        self._looks_again = now + _BETWEEN_LOOKS_S
+        self._look()
+
+    def _look_at_last(self) -> None:
+        self._waiting = None
+        self._looks_again = self._clock.monotonic() + _BETWEEN_LOOKS_S
         self._look()
 
     def _near_end(self, key: SadKey, hard: bool) -> None:
@@ -76,4 +110,10 @@ def _data(registration: Registration) -> tuple[DataSA, ...]:
 
 def _is_of(key: SadKey, sa: DataSA) -> bool:
     """Whether an entry of the SAD is that SA, or a copy of it to one destination of its range."""
-    return (sa.spi, sa.protocol) == (key.spi, key.protocol) and key.destination in sa.flow.destination
+    if (sa.spi, sa.protocol) != (key.spi, key.protocol) or key.destination not in sa.flow.destination:
+        return False
+    if key.mark is None:
+        return True
+    # Of several with one SPI: that of the source for which the mark stands.
+    source = sa.flow.source.ip
+    return sa.flow.single_source and marks_of([source], host_addresses() or ())[source] == key.mark

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 
 from agent.clock import Clock
 from agent.datapath.plan import plan
-from agent.datapath.port import AddPolicy, AddSa, DataPath, Operation, Outcome, ReplaceSa, UpdatePolicy
+from agent.datapath.port import (
+    AddPolicy,
+    AddSa,
+    DataPath,
+    Operation,
+    Outcome,
+    RemarkSa,
+    ReplaceSa,
+    SetMarks,
+    UpdatePolicy,
+)
 from agent.errors import LocalError
 from agent.gsa.databases import Databases
 from agent.gsa.gspd import Gspd, Refusal
@@ -24,6 +34,8 @@ log = get_logger(__name__)
 
 _RETRY_S = 5.0
 """Seconds until a plan that the kernel refused in part is made anew."""
+_NO_MARKS_S = 60.0
+"""Seconds for which marks that were refused are taken for not possible."""
 _LOOK_S = 1.0
 """Seconds until a plan that rested on what the pass before had left is checked against what is there."""
 
@@ -77,6 +89,7 @@ class Reconciler:
         self._doubt = True
         self._look_at = math.inf
         self._left = False
+        self._why_no_marks, self._no_marks_until = "", -math.inf
 
     def wanted(self) -> None:
         """Something changed, maybe in the data path: a pass is due."""
@@ -137,17 +150,27 @@ class Reconciler:
         self._wipe()
         self._as_of = self._clock.monotonic()
         actual = await self._actual()
+        if self._as_of < self._no_marks_until:
+            gspd = gspd.without_marks(self._why_no_marks)
         desired = gspd.desired(held, self._as_of)
         databases = self._adoption.beside(desired.databases, actual, gspd, held, self._as_of)
         operations = plan(databases, actual)
         outcomes = await self._datapath.apply(operations) if operations else []
         refused = [outcome for outcome in outcomes if outcome.error is not None]
+        self._learn(refused)
         failures = tuple(map(_words, refused))
         self._current = gspd
         self._left_there = None if refused else databases
         self._done = Pass(held, failures, desired.refusals, _groups_of(refused, gspd, held))
         self._tell(self._done, outcomes)
         self._on_pass(self._done)
+
+    def _learn(self, refused: Iterable[Outcome]) -> None:
+        """Where packets cannot be marked after all, one SA of those that share an SPI can still serve."""
+        for outcome in refused:
+            if isinstance(outcome.operation, SetMarks) and outcome.operation.rules:
+                self._why_no_marks, self._no_marks_until = str(outcome.error), self._as_of + _NO_MARKS_S
+                self.wanted()
 
     async def _actual(self) -> Databases:
         there, self._left_there = self._left_there, None  # unless this pass comes to its end
@@ -198,7 +221,7 @@ def _groups_of(refused: Iterable[Outcome], gspd: Gspd, held: Mapping[GroupId, Gr
 
 def _reqid(operation: Operation) -> int | None:
     match operation:
-        case AddSa(entry=sa) | ReplaceSa(entry=sa):
+        case AddSa(entry=sa) | ReplaceSa(entry=sa) | RemarkSa(entry=sa):
             return sa.reqid
         case AddPolicy(entry=policy) | UpdatePolicy(entry=policy) if policy.template is not None:
             return policy.template.reqid

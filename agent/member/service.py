@@ -86,16 +86,17 @@ class GmdService:
         )
         self._adoption = Adoption(clock, self._setup.config.gmd.adopt_s)
         self._reconciler = Reconciler(
-            datapath, clock, lambda: self._setup.gspd(self._demand.demand()), self._held, self._on_pass, self._adoption
-        )
-        self._alarm = Alarm(clock, self._advance)
-        self._events_of_datapath = DataPathEvents(
             datapath,
             clock,
-            lambda: self._registrations,
-            self._demand,
-            look=self._reconciler.wanted,
-            advance=self._advance,
+            lambda: self._setup.gspd(self._demand.demand(), self._capabilities),
+            self._held,
+            self._on_pass,
+            self._adoption,
+        )
+        self._alarm = Alarm(clock, self._advance)
+        look, advance = self._reconciler.wanted, self._advance
+        self._events_of_datapath = DataPathEvents(
+            datapath, clock, lambda: self._registrations, self._demand, look=look, advance=advance
         )
         self._announcer = Announcer(self._instants, lambda group: self._setup.name_of(group))
         self._duty = RekeyDuty(

@@ -19,6 +19,7 @@ from agent.config.loader import ConfigErrors, load
 from agent.config.member import GroupTable, KeyServerTable, MemberConfig, OnStop, Register
 from agent.config.phase1 import LEAST_KEY_OCTETS, SHORT_KEY_WARNING
 from agent.crypto.x509 import RevocationRule
+from agent.datapath.port import Capabilities
 from agent.errors import ConfigError
 from agent.gdoi.isakmp.credentials import OwnCertificate, PeerKey, StaticCredentials
 from agent.gdoi.isakmp.phase1_state import SendCertificates
@@ -100,12 +101,18 @@ class Setup:
     servers: Mapping[str, ServerSetup]
     warnings: tuple[str, ...] = ()
 
-    def gspd(self, demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({})) -> Gspd:
+    def gspd(
+        self,
+        demand: Mapping[GroupId, Collection[Demand]] = MappingProxyType({}),
+        capabilities: Capabilities | None = None,
+    ) -> Gspd:
         """The GSPD of the configured groups, with this host's addresses as they are now.
 
-        `demand`: the destinations within ranges that are asked for.
+        `demand`: the destinations within ranges that are asked for; `capabilities`: of the data path, if known.
         """
-        return Gspd([_policy(table, self.config) for table in self.config.groups if table.flows], demand)
+        why_no_marks = None if capabilities is None else capabilities.why_no_marks
+        policies = [_policy(table, self.config) for table in self.config.groups if table.flows]
+        return Gspd(policies, demand, why_no_marks)
 
     def groups_by_reqid(self) -> Mapping[int, GroupId]:
         """Whose SAs and policies carry which reqid."""
@@ -300,4 +307,5 @@ def _policy(table: GroupTable, config: MemberConfig) -> GroupPolicy:
         ),
         entries=table.gspd_entries,
         clear=table.clear.clear,
+        interface=table.interface,
     )

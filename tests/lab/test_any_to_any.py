@@ -12,6 +12,7 @@ def run(lab_kernel: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_scenario("any-to-any", lab_kernel, tmp_path_factory.mktemp("any-to-any"))
 
 
+@pytest.mark.requirement("MIPSEC-A-02")
 @pytest.mark.timeout(900)
 def test_unicast_and_multicast_go_under_one_policy_and_first_packets_are_counted(run: Run) -> None:
     assert run.result["passed"] is True, run.output

@@ -25,6 +25,7 @@ from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, Sa
 from agent.gsa.flow import Flow
 from agent.gsa.gspd import GroupPolicy, Gspd
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.marks import MarkRule
 from agent.gsa.role import Role
 from agent.gsa.sa import AddressPreservation, DataSA, Direction, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
@@ -236,6 +237,12 @@ class RefusingLink:
         return None
 
     async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
+        raise NotImplementedError
+
+    async def remark(self, entry: SadEntry, old: SadKey) -> Refused | None:
+        raise NotImplementedError
+
+    async def set_marks(self, rules: Sequence[MarkRule]) -> Refused | None:
         raise NotImplementedError
 
 

@@ -48,7 +48,7 @@ SANS_IO = (
 OUTSIDE_WORLD = frozenset(
     {"asyncio", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading", "time"}
 )
-KERNEL = frozenset({"agent/datapath/kernel.py", "agent/datapath/kernel_forms.py"})
+KERNEL = frozenset(f"agent/datapath/{name}.py" for name in ("kernel", "kernel_forms", "marks_tc"))
 PYROUTE2 = frozenset({"xfrm/nl.py", "xfrm/endpoint.py"})
 
 

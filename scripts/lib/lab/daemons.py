@@ -116,12 +116,20 @@ class _Daemon:
     """A daemon on a host, with its control command."""
 
     def __init__(
-        self, host: Host, daemon: str, control: str, configuration: str, name: str, control_socket: str = ""
+        self,
+        host: Host,
+        daemon: str,
+        control: str,
+        configuration: str,
+        name: str,
+        control_socket: str = "",
+        *,
+        program: Sequence[str] = (),
     ) -> None:
         self.host = host
         self._control = control
         self._socket = host.path(control_socket or f"{daemon}.sock")
-        self._process: Process = host.start(name, daemon, "--config", configuration)
+        self._process: Process = host.start(name, *(program or (daemon,)), "--config", configuration)
         wait_until(f"{host.name}: {daemon} is ready", self._ready, START_S)
 
     def _ready(self) -> bool:
@@ -179,8 +187,9 @@ class KeyServer(_Daemon):
         groups: Sequence[SecuredGroup],
         *,
         others: Sequence[Credential] = (),
+        program: Sequence[str] = ("gckd",),
     ) -> None:
-        """`others`: members besides those that are hosts."""
+        """`others`: members besides those that are hosts; `program`: what is run as gckd."""
         known = [*(member.credential for member in members), *others]
         tables: dict[str, Table | Sequence[Table]] = {
             "gckd": {"control_socket": host.path("gckd.sock"), "store": host.path("store.db")},
@@ -196,7 +205,8 @@ class KeyServer(_Daemon):
             ],
             "groups": [group.served for group in groups],
         }
-        super().__init__(host, "gckd", "gckctl", host.write("gckd.toml", document(tables)), "gckd")
+        configuration = host.write("gckd.toml", document(tables))
+        super().__init__(host, "gckd", "gckctl", configuration, "gckd", program=program)
 
     def refusals(self, host: Host) -> Counter[tuple[str, str]]:
         """When and why it refused a host, or was refused by it."""

@@ -91,6 +91,13 @@ class Stage:
                 self.keep(f"{host.name}-{moment}-{what}", host.run("ip", "-d", "-s", "xfrm", what, "list").output)
             self.keep(f"{host.name}-{moment}-counters", host.run("cat", "/proc/net/xfrm_stat").output)
 
+    def must(self, host: Host, *argv: str) -> str:
+        """Run a program that has to succeed; what it printed. Raises LabError if it does not."""
+        done = host.run(*argv)
+        if done.status:
+            raise LabError(f"{host.name}: {' '.join(argv[:3])}: {done.errors.strip()}")
+        return done.output
+
     def keys(self, host: Host) -> list[Keys]:
         """The keys that a host's kernel holds now."""
         return keys_of(host.run("ip", "xfrm", "state", "list").output)

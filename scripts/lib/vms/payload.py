@@ -176,7 +176,7 @@ def _joined(group: SecuredGroup, role: str) -> Table:
         "name": group.name,
         "key_servers": ["gcks"],
         "role": role,
-        "traffic": [group.flow],
+        "traffic": group.traffic,
     }
 
 

@@ -15,12 +15,15 @@ from agent.datapath.port import (
     DeleteSa,
     Operation,
     Outcome,
+    RemarkSa,
     ReplaceSa,
+    SetMarks,
     UpdatePolicy,
 )
 from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SadKey, SpdEntry, SpdKey, Template
 from agent.gsa.flow import Flow
+from agent.gsa.marks import OWN_MARK, MarkRule
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 
@@ -49,12 +52,17 @@ SEND = SpdEntry(
 
 
 class FakeLink:
-    """Holds entries by key, refuses as a kernel does; `stubborn`: keys it refuses with ENOBUFS."""
+    """Holds entries by key, refuses as a kernel does; `stubborn`: keys it refuses with ENOBUFS.
+
+    `marks`: the rules, None where packets cannot be marked; `stages`: whatever was not submitted in a run.
+    """
 
     def __init__(self, *there: SadEntry | SpdEntry) -> None:
         self.there: dict[SadKey | SpdKey, SadEntry | SpdEntry | There] = {entry.key: entry for entry in there}
         self.stubborn: set[SadKey | SpdKey] = set()
         self.submitted: list[list[Step]] = []
+        self.marks: Sequence[MarkRule] | None = ()
+        self.stages: list[object] = []
 
     async def submit(self, steps: Sequence[Step]) -> list[Refused | None]:
         self.submitted.append(list(steps))
@@ -74,6 +82,18 @@ class FakeLink:
 
     async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
         return self.there.get(key, There.NOTHING)
+
+    async def remark(self, entry: SadEntry, old: SadKey) -> Refused | None:
+        self.stages.append((entry.key, old))
+        self.there.pop(old, None)
+        return self._do(AddSa(entry))
+
+    async def set_marks(self, rules: Sequence[MarkRule]) -> Refused | None:
+        self.stages.append(tuple(rules))
+        if self.marks is None:
+            return Refused(errno.ENOENT, "no clsact")
+        self.marks = rules
+        return None
 
 
 def run(link: FakeLink, *operations: Operation) -> list[Outcome]:
@@ -177,3 +197,51 @@ def test_nothing_is_done_that_could_not_be_recognised_as_ours() -> None:
     assert [outcome.error and outcome.error.errno for outcome in outcomes] == [errno.EPERM] * 4
     assert link.submitted == [[], [], []]
     assert link.there == {}
+
+
+RULE = MarkRule("eth0", SecurityProtocol.ESP, IPAddress("10.9.0.9"), IPAddress("239.1.1.1"), Spi(0x1000), 0x10000)
+OWN, MARKED = replace(SA, mark=OWN_MARK), replace(SA, mark=0x10000)
+
+
+def test_rules_come_before_what_needs_them_and_a_mark_is_changed_in_place() -> None:
+    link = FakeLink(SA)
+    outcomes = run(link, SetMarks((RULE,)), RemarkSa(OWN, SA.key), AddSa(MARKED), UpdatePolicy(SEND))
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert link.stages == [(RULE,), (OWN.key, SA.key)]
+    assert link.marks == (RULE,)
+    assert set(link.there) == {OWN.key, MARKED.key, SEND.key}
+
+
+def test_where_packets_cannot_be_marked_the_first_sa_stays_as_it_is() -> None:
+    link = FakeLink(SA)
+    link.marks = None
+    outcomes = run(link, SetMarks((RULE,)), RemarkSa(OWN, SA.key), AddSa(MARKED), ReplaceSa(SA))
+    texts = [None if outcome.error is None else str(outcome.error) for outcome in outcomes]
+    assert texts[0] == "ENOENT: no clsact"
+    assert texts[1] == texts[2] == "ECANCELED: left as it is, because packets cannot be marked by their source"
+    assert texts[3] is None
+    assert set(link.there) == {SA.key}
+
+
+def test_a_new_mark_that_is_refused_keeps_its_policy_from_being_pinned() -> None:
+    link = FakeLink(SA, BLOCK)
+    link.stubborn.add(OWN.key)
+    outcomes = run(link, RemarkSa(OWN, SA.key), UpdatePolicy(SEND))
+    assert [outcome.error is None for outcome in outcomes] == [False, False]
+    assert "mark 0x00000000 could not be installed" in str(outcomes[1].error)
+
+
+def test_a_new_mark_for_what_is_not_ours_is_not_tried() -> None:
+    link = FakeLink()
+    (outcome,) = run(link, RemarkSa(replace(OWN, reqid=7), SA.key))
+    assert "reqid 7 is not one of ours" in str(outcome.error)
+    assert link.stages == []
+
+
+def test_an_sa_that_has_its_new_mark_already_is_success() -> None:
+    link = FakeLink(OWN)
+    (outcome,) = run(link, RemarkSa(OWN, SA.key))
+    assert outcome.error is None
+    link = FakeLink(replace(OWN, mode=Mode.TUNNEL))
+    (outcome,) = run(link, RemarkSa(OWN, SA.key))
+    assert "a different one is there already" in str(outcome.error)

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from netaddr import IPAddress
 
 from agent.datapath import kernel, kernel_forms
+from agent.datapath.carry import Refused
 from agent.datapath.kernel import KernelDataPath
 from agent.datapath.kernel_names import KERNEL_TRANSFORMS
 from agent.datapath.port import (
@@ -31,6 +32,7 @@ from agent.errors import LocalError
 from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SaUsage, SpdEntry, Template
 from agent.gsa.flow import Flow
+from agent.gsa.marks import MarkRule
 from agent.gsa.sa import Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 from xfrm import constants, events, requests
@@ -169,12 +171,46 @@ class FakeMonitor:
         return self.reported.pop(0)
 
 
+class FakeMarks:
+    """The rules in memory. `refused`: what setting some is answered; `reads`: how often somebody asked.
+
+    `broken` is raised by whoever asks.
+    """
+
+    def __init__(self) -> None:
+        self.rules: list[MarkRule] = []
+        self.refused: Refused | None = None
+        self.broken: Exception | None = None
+        self.reads = 0
+
+    def close(self) -> None: ...
+
+    async def why_not(self) -> str | None:
+        return "no clsact"
+
+    def read(self) -> list[MarkRule]:
+        self.reads += 1
+        if self.broken is not None:
+            raise self.broken
+        return self.rules
+
+    def stand(self, rules: Sequence[MarkRule]) -> bool:
+        return list(rules) == self.rules
+
+    def set(self, rules: Sequence[MarkRule]) -> Refused | None:
+        if self.refused is None:
+            self.rules = list(rules)
+        return self.refused
+
+
 class Bench:
     """A data path on fakes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.socket = FakeSocket()
         self.monitor = FakeMonitor()
+        self.marks = FakeMarks()
+        monkeypatch.setattr(kernel, "TcMarks", lambda netns: self.marks)
         monkeypatch.setattr(kernel, "AsyncXfrmSocket", lambda netns: self.socket)
         monkeypatch.setattr(kernel, "AsyncXfrmMonitor", lambda netns: self.monitor)
 
@@ -333,7 +369,7 @@ def test_what_is_not_ours_is_not_reported(bench: Bench) -> None:
     (sa,), (policy,) = bench.socket.sas.values(), bench.socket.policies.values()
     (template,) = policy.templates
     unicast = replace(policy.selector, destination=Selector.of("10.0.0.0/8", "10.0.0.0/8").destination)
-    foreign_sas = [replace(sa, reqid=7), replace(sa, mark=Mark(1)), replace(sa, spi=0), replace(sa, protocol=108)]
+    foreign_sas = [replace(sa, reqid=7), replace(sa, mark=Mark(0x10000)), replace(sa, spi=0), replace(sa, protocol=108)]
     foreign_policies = [
         replace(policy, priority=100),
         replace(policy, templates=(replace(template, reqid=7),)),

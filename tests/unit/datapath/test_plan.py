@@ -136,3 +136,17 @@ def test_a_bypass_in_the_place_of_a_block_is_tightened_at_once() -> None:
     inbound = BLOCKS[0]
     loose = Databases.of([], [replace(inbound, action=Action.BYPASS, priority=0x4D10)])
     assert plan(Databases.of([SA], [inbound]), loose) == [UpdatePolicy(inbound), AddSa(SA)]
+
+
+@pytest.mark.parametrize("held", [None, Action.BYPASS])
+def test_a_block_beneath_what_lets_clear_pass_waits_for_it(held: Action | None) -> None:
+    assert SEND.template is not None
+    loose = SpdEntry(OUT, FLOW, Action.BYPASS, 0x4D80)
+    open_ended = replace(SEND, template=replace(SEND.template, optional=True))
+    block = SpdEntry(OUT, Flow.parse("239.1.1.1", protocol=17), Action.DISCARD, 0x4D80)
+    there = [] if held is None else [replace(block, action=held)]
+    assert plan(Databases.of([SA], [open_ended, block]), Databases.of([], [loose, *there])) == [
+        AddSa(SA),
+        UpdatePolicy(open_ended),
+        UpdatePolicy(block) if held else AddPolicy(block),
+    ]

@@ -11,6 +11,7 @@ from agent.datapath.probe import probe, unreachable
 from agent.errors import LocalError
 from agent.gsa.algorithms import TRANSFORMS, Cipher, Integrity, Transform
 from agent.gsa.databases import OWN_REQIDS, SadEntry, SadKey, SpdEntry, SpdKey
+from agent.gsa.marks import MarkRule
 from agent.gsa.sa import SecurityProtocol
 
 ESP = {transform for transform in TRANSFORMS if transform.cipher is not None}
@@ -41,6 +42,12 @@ class FakeLink:
         return answers
 
     async def read(self, key: SadKey | SpdKey) -> SadEntry | SpdEntry | There:
+        raise NotImplementedError
+
+    async def remark(self, entry: SadEntry, old: SadKey) -> Refused | None:
+        raise NotImplementedError
+
+    async def set_marks(self, rules: Sequence[MarkRule]) -> Refused | None:
         raise NotImplementedError
 
 

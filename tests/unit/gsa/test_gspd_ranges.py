@@ -220,6 +220,19 @@ def test_a_range_does_not_reach_into_another_groups_traffic() -> None:
     assert ["reaches into" in each.reason for each in wide.refusals] == [True]
 
 
+def test_an_sa_of_a_range_that_may_not_stand_is_refused_once_whatever_number_of_destinations_is_asked_for() -> None:
+    ours, theirs = (replace(GROUPS, protocol=17, destination_port=port) for port in (5000, 6000))
+    demand = frozenset(Demand(HERE, to) for to in (G1, G2))
+    gspd = Gspd([policy(ours), policy(theirs, group=OTHER)], {GROUP: demand, OTHER: demand})
+    held = {GROUP: group_sa(data_sa(ours)), OTHER: group_sa(data_sa(theirs), group=OTHER)}
+    result = gspd.desired(held, 0.0)
+    assert [(each.group, "same SPI and destination" in each.reason) for each in result.refusals] == [(OTHER, True)]
+    for to_one in (G1, G2):
+        assert entry(result.databases, OUT, to(ours, to_one)).action is Action.PROTECT
+        assert found(result.databases, OUT, to(theirs, to_one)) is None
+    assert entry(result.databases, OUT, theirs).action is not Action.BYPASS
+
+
 def test_a_rollover_of_a_range_is_one_of_each_destination() -> None:
     old, new = data_sa(SITES, 0x1000), data_sa(SITES, 0x2000, send_from=10.0)
     for now, spi in ((0.0, 0x1000), (10.0, 0x2000)):

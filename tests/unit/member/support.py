@@ -16,7 +16,9 @@ from agent.datapath.port import (
     DeleteSa,
     Operation,
     Outcome,
+    RemarkSa,
     ReplaceSa,
+    SetMarks,
     UpdatePolicy,
 )
 from agent.errors import KernelError, LocalError
@@ -24,6 +26,7 @@ from agent.gsa.algorithms import Transform
 from agent.gsa.databases import Databases, SadEntry, SadKey, SaUsage, SpdEntry, SpdKey
 from agent.gsa.flow import Flow
 from agent.gsa.identity import GroupId, Identity, IdentityKind
+from agent.gsa.marks import MarkRule
 from agent.gsa.sa import DataSA, GroupSA, Mode, SecurityProtocol, Spi
 from agent.secret import Secret
 
@@ -52,11 +55,16 @@ def group_sa(*data: DataSA, received: float = 0.0, group: GroupId = GROUP) -> Gr
 
 
 class FakeDataPath:
-    """A data path in memory. `refuses`: words of operations that it refuses; `broken`: it cannot be reached."""
+    """A data path in memory. `refuses`: words of operations that it refuses; `broken`: it cannot be reached.
+
+    `stands`: answers to whether the rules stand, None for a kernel that is not reached; then they do.
+    """
 
     def __init__(self) -> None:
         self.sad: dict[SadKey, SadEntry] = {}
         self.spd: dict[SpdKey, SpdEntry] = {}
+        self.marks: tuple[MarkRule, ...] = ()
+        self.stands: list[bool | None] = []
         self.applied: list[str] = []
         self.refuses: tuple[str, ...] = ()
         self.broken = False
@@ -68,11 +76,17 @@ class FakeDataPath:
 
     async def current(self) -> Databases:
         self._reach()
-        return Databases.of(self.sad.values(), self.spd.values())
+        return Databases.of(self.sad.values(), self.spd.values(), marks=self.marks)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         self._reach()
         return [self._apply(operation) for operation in operations]
+
+    async def marks_stand(self) -> bool:
+        answer = self.stands.pop(0) if self.stands else True
+        if answer is None:
+            raise LocalError("the data path is gone: wait")
+        return answer
 
     async def events(self) -> AsyncIterator[DataPathEvent]:
         while True:
@@ -91,6 +105,11 @@ class FakeDataPath:
                 # As a kernel does: with keys of its own, which outlive the owner's.
                 keys = (Secret(sa.cipher_key.reveal()), Secret(sa.integrity_key.reveal()))
                 self.sad[sa.key] = replace(sa, cipher_key=keys[0], integrity_key=keys[1], usage=SaUsage(120, 2))
+            case RemarkSa(entry=sa, old=old):
+                usage = self.sad.pop(old).usage if old in self.sad else None
+                self.sad[sa.key] = replace(sa, usage=usage)
+            case SetMarks(rules=rules):
+                self.marks = rules
             case DeleteSa(key=sa_key):
                 self.sad.pop(sa_key, None)
             case AddPolicy(entry=policy) | UpdatePolicy(entry=policy):

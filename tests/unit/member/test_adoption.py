@@ -12,14 +12,17 @@ from agent.gsa.clear import Clear
 from agent.gsa.databases import Action, Databases, PolicyDirection, SadEntry, SpdEntry
 from agent.gsa.flow import Flow
 from agent.gsa.gspd import GroupPolicy, Gspd
+from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import Spi
 from agent.member.adoption import Adoption, adoptable, refused_for_good
 from agent.member.registration import Registration
 from agent.member.timing import Timing
+from agent.secret import Secret
 from tests.unit.member.support import GROUP, data_sa, group_sa
 from tests.unit.service.support import FakeClock
 
+OTHER = GroupId.of_number(99)
 FLOW = Flow.parse("239.1.1.1")
 POLICY = GroupPolicy(GROUP, Role.BOTH, (FLOW,))
 REQID = Gspd([POLICY]).reqid(GROUP)
@@ -192,3 +195,39 @@ def test_only_every_key_servers_protected_no_is_for_good() -> None:
         assert registration.ask(now) is not None
         registration.failed(cause, "no", now)
         assert refused_for_good(registration) is wanted
+
+
+SSM = tuple(Flow.parse("239.1.1.1", source) for source in ("10.9.0.1", "10.9.0.9"))
+BY_SOURCE = tuple(
+    GroupPolicy(group, Role.RECEIVER, (flow,), interface="eth0")
+    for group, flow in zip((GROUP, OTHER), SSM, strict=True)
+)
+HELD_BY_SOURCE = {
+    group: group_sa(replace(data_sa(256, expires=100.0), flow=flow, cipher_key=Secret(octet * 20)), group=group)
+    for group, flow, octet in zip((GROUP, OTHER), SSM, (b"\1", b"\2"), strict=True)
+}
+
+
+@pytest.mark.parametrize("registered", [(), (GROUP,), (OTHER,), (GROUP, OTHER)])
+def test_sas_that_marks_tell_apart_stay_whoever_is_registered_first(
+    registered: tuple[GroupId, ...],
+) -> None:
+    gspd = Gspd(BY_SOURCE)
+    there = gspd.desired(HELD_BY_SOURCE, 0.0).databases
+    assert len(there.marks) == len(there.sad) == 2
+    held = {group: HELD_BY_SOURCE[group] for group in registered}
+    adoption = Adoption(FakeClock(), 60.0)
+    adoption.begin(there, gspd)
+    wanted = adoption.beside(gspd.desired(held, 0.0).databases, there, gspd, held, 0.0)
+    assert (wanted.sad, wanted.marks) == (there.sad, there.marks)
+
+
+def test_an_adopted_sa_gives_way_where_marks_cannot_tell_it_apart() -> None:
+    there = Gspd(BY_SOURCE).desired(HELD_BY_SOURCE, 0.0).databases
+    gspd = Gspd(BY_SOURCE, why_no_marks="no clsact")
+    held = {GROUP: HELD_BY_SOURCE[GROUP]}
+    adoption = Adoption(FakeClock(), 60.0)
+    adoption.begin(there, gspd)
+    wanted = adoption.beside(gspd.desired(held, 0.0).databases, there, gspd, held, 0.0)
+    (left_over,) = wanted.sad
+    assert (left_over.selector, left_over.mark, wanted.marks) == (SSM[0], None, ())

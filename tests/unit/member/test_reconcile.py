@@ -12,6 +12,7 @@ from agent.gsa.identity import GroupId
 from agent.gsa.role import Role
 from agent.gsa.sa import GroupSA
 from agent.member.reconcile import Pass, Reconciler
+from agent.secret import Secret
 from tests.unit.member.support import GROUP, FakeDataPath, data_sa, group_sa
 from tests.unit.service.support import FakeClock
 
@@ -352,3 +353,38 @@ def test_a_switch_does_not_wait_until_what_was_refused_is_tried_again() -> None:
         assert sends_on(world) == {257}
 
     switching(body)
+
+
+def test_where_packets_cannot_be_marked_one_of_the_sas_with_one_spi_serves_and_marks_are_tried_again_later() -> None:
+    flows = [Flow.parse("239.1.1.1", source) for source in ("10.9.0.1", "10.9.0.9")]
+    sas = [
+        replace(data_sa(256, expires=1000.0), flow=flow, cipher_key=Secret(octet * 20))
+        for flow, octet in zip(flows, (b"\1", b"\2"), strict=True)
+    ]
+
+    async def body(world: World) -> None:
+        world.gspd = Gspd([GroupPolicy(GROUP, Role.RECEIVER, tuple(flows), interface="eth0")])
+        world.held = {GROUP: group_sa(*sas)}
+        world.datapath.refuses = ("rules that mark packets", "mark 0x")
+        running = asyncio.create_task(world.reconciler.run())
+        await world.until(2)
+        assert [len(done.failures) for done in world.passes] == [3, 0]
+        (refusal,) = world.passes[1].refusals
+        assert "another SA has the same SPI and destination" in refusal.reason
+        assert "File exists" in refusal.reason
+        assert [(sa.selector, sa.mark) for sa in world.datapath.sad.values()] == [(flows[0], None)]
+        # The host can, meanwhile.
+        world.datapath.refuses = ()
+        world.reconciler.wanted()
+        await world.until(3)
+        assert len(world.datapath.sad) == 1
+        world.clock.now += 61.0
+        world.reconciler.wanted()
+        await world.until(4)
+        assert len(world.datapath.sad) == len(world.datapath.marks) == 2
+        assert None not in {sa.mark for sa in world.datapath.sad.values()}
+        assert world.passes[-1].refusals == ()
+        running.cancel()
+        await asyncio.wait([running])
+
+    run(body)

@@ -10,6 +10,7 @@ from netaddr import IPAddress
 
 from agent.config.loader import ConfigErrors
 from agent.crypto.signatures import SignatureAlgorithm
+from agent.datapath.port import Capabilities
 from agent.gdoi.isakmp.phase1_state import SendCertificates
 from agent.gdoi.isakmp.policy import DEFAULT_SUITES
 from agent.gdoi.retransmit import RetryPolicy
@@ -314,3 +315,14 @@ def test_traffic_beyond_the_flows_of_its_key_server_is_told(tmp_path: Path) -> N
     (warning,) = prepare(path).warnings
     assert warning.startswith("[groups[0].traffic[0]]: ")
     assert "within none of the flows of key server ks1" in warning
+
+
+@pytest.mark.parametrize("why", [None, "no clsact"])
+def test_what_marks_need_reaches_the_gspd(tmp_path: Path, why: str | None) -> None:
+    table = group_table(1234, "239.1.1.1", extra='interface = "lo"')
+    setup = prepare(configuration(tmp_path, groups=table))
+    gspd = setup.gspd(capabilities=Capabilities(frozenset({4}), frozenset({GCM}), why))
+    assert gspd.why_no_marks == why
+    (ingress,) = gspd.ingress.values()
+    assert ingress.interface == "lo"
+    assert setup.gspd().why_no_marks is None

@@ -16,6 +16,7 @@ from scripts.lib.lab.scenarios import (
     rekey,
     renewal,
     service_models,
+    ssm_same_spi,
 )
 from scripts.lib.lab.stage import Scenario
 
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
         push_attack.SCENARIO,
         migrate.SCENARIO,
         service_models.SCENARIO,
+        ssm_same_spi.SCENARIO,
         address_preservation.SCENARIO,
         any_to_any.SCENARIO,
         beside_strongswan.SCENARIO,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from scripts.lib.lab.daemons import KeyServer, Member, Membership, SecuredGroup, key_server_for
-from scripts.lib.lab.hosts import Host, LabError, Receiver, came_about, send
+from scripts.lib.lab.hosts import Host, Receiver, came_about, send
 from scripts.lib.lab.stage import Scenario, Stage
 from scripts.lib.lab.topology import Topology
 from scripts.lib.lab.wire import Keys, Packet
@@ -84,9 +84,7 @@ def story(stage: Stage) -> None:
     """Tell it."""
     gcks, sender, receiver = stage.hosts
     for address, length in ((SECOND[4], 24), (SECOND[6], 64)):
-        added = sender.run("ip", "address", "add", f"{address}/{length}", "dev", sender.interface)
-        if added.status:
-            raise LabError(f"{sender.name}: ip address add {address}: {added.errors.strip()}")
+        stage.must(sender, "ip", "address", "add", f"{address}/{length}", "dev", sender.interface)
     stage.step(f"every host's wire is captured; sender and receiver register for {len(GROUPS)} groups in tunnel mode")
     for host in stage.hosts:
         host.capture()

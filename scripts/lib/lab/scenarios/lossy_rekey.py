@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from scripts.lib.lab.daemons import KeyServer, Member
-from scripts.lib.lab.hosts import Host, LabError, Receiver, Stream, came_about
+from scripts.lib.lab.hosts import Host, Receiver, Stream, came_about
 from scripts.lib.lab.rekeying import SETTLE_S, Ledger, Plan, at_once, drive, heard_in_time, keep_words, start_all
 from scripts.lib.lab.scenarios import rekey
 from scripts.lib.lab.stage import Scenario, Stage
@@ -33,27 +33,19 @@ EXCHANGE_TYPE_AT = {"ip": 20 + 8 + 18, "ipv6": 40 + 8 + 18}  # in a datagram wit
 CURED_S = 60.0
 
 
-def lose(host: Host) -> None:
+def lose(stage: Stage, host: Host) -> None:
     """From now on one in five GROUPKEY-PUSH datagrams does not get into the host."""
-    must(host, "tc", "qdisc", "add", "dev", host.interface, "clsact")
+    stage.must(host, "tc", "qdisc", "add", "dev", host.interface, "clsact")
     for preference, (family, match) in enumerate((("ip", "ip"), ("ipv6", "ip6")), start=1):
         words = ["filter", "add", "dev", host.interface, "ingress", "protocol", family, "pref", str(preference), "u32"]
         words += ["match", match, "protocol", "17", "0xff"]
         words += ["match", "u8", str(GROUPKEY_PUSH), "0xff", "at", str(EXCHANGE_TYPE_AT[family])]
-        must(host, "tc", *words, "action", "pass", "random", "netrand", "drop", str(ONE_IN))
+        stage.must(host, "tc", *words, "action", "pass", "random", "netrand", "drop", str(ONE_IN))
 
 
-def must(host: Host, *argv: str) -> str:
-    """Run a program that has to succeed; what it printed."""
-    done = host.run(*argv)
-    if done.status:
-        raise LabError(f"{host.name}: {' '.join(argv[:3])}: {done.errors.strip()}")
-    return done.output
-
-
-def counted(host: Host) -> tuple[int, int]:
+def counted(stage: Stage, host: Host) -> tuple[int, int]:
     """How many GROUPKEY-PUSH datagrams came to the host, and how many of these were lost."""
-    shown = must(host, "tc", "-s", "filter", "show", "dev", host.interface, "ingress")
+    shown = stage.must(host, "tc", "-s", "filter", "show", "dev", host.interface, "ingress")
     found = re.findall(r"Sent \d+ bytes (\d+) pkts? \(dropped (\d+),", shown)
     return sum(int(came) for came, _ in found), sum(int(lost) for _, lost in found)
 
@@ -73,7 +65,7 @@ class Story:
         listening = at_once(lambda host: Receiver(host, APPS), receivers)
         server, members = start_all(stage, GROUPS)
         stage.step(f"from now on every host loses one in {ONE_IN} rekey messages; the applications send")
-        at_once(lose, stage.hosts[1:])
+        at_once(partial(lose, stage), stage.hosts[1:])
         sends = {sender1: APPS, sender2: [TELEMETRY.app]}
         streams = [Stream(host, apps, rate_pps=RATE_PPS / len(apps) / 2) for host, apps in sends.items()]
         stage.step(f"{self.plan.teks} rekeys of TEKs and {self.plan.keks} of KEKs in each group")
@@ -99,7 +91,7 @@ class Story:
 
 
 def _judge_rekeys(stage: Stage, ledger: Ledger, members: Sequence[Member]) -> None:
-    came, lost = map(sum, zip(*(counted(member.host) for member in members), strict=True))
+    came, lost = map(sum, zip(*(counted(stage, member.host) for member in members), strict=True))
     stage.metric("rekey_messages", came)
     stage.metric("rekey_messages_lost", lost)
     share = lost / came if came else 0.0

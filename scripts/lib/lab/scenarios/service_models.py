@@ -1,8 +1,8 @@
 """Service models: the three of RFC 5374 appendix A, side by side on one LAN.
 
 `news` (A.1) has one speaker and many listeners. `poll` (A.2) has one speaker too, and each listener answers it by
-unicast under the group's SAs: the entries of the GSPD are sender only on one side and receiver only on the other.
-In `conference` (A.3) everybody speaks and listens, over IPv4 and IPv6.
+unicast under the group's SAs, at an address that the speaker has for that alone: the entries of the GSPD are sender
+only on one side and receiver only on the other. In `conference` (A.3) everybody speaks and listens, over IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEWS = SecuredGroup(
     1, "news", "239.1.1.1", "aes-gcm-16-128", dict.fromkeys(HOSTS, "receiver") | {"speaker": "sender"}, source=SPEAKER
 )
 QUESTIONS: Group = ("239.1.2.1", 5000)
-ANSWERS: Group = (SPEAKER, 5001)
+ANSWERS: Group = ("10.9.0.102", 5001)  # no SA of another key management protocol has it
 POLL = SecuredGroup(
     2,
     "poll",
@@ -91,6 +91,7 @@ def story(stage: Stage) -> None:
     stage.step("every host's wire is captured; applications listen; the members register for all groups")
     for host in stage.hosts:
         host.capture()
+    stage.must(hosts[0], "ip", "address", "add", f"{ANSWERS[0]}/24", "dev", hosts[0].interface)
     listening = {host.name: Receiver(host, list(_part(host.name).hears)) for host in hosts}
     memberships = {host: Membership(host) for host in hosts}
     KeyServer(gcks, list(memberships.values()), GROUPS)
