@@ -36,6 +36,7 @@ OTHER_SCENARIOS = {
     "renewal": ("uml-7.2", "test_renewal.py"),
     "failover": ("uml-6.1", "test_failover.py"),
     "migrate": ("uml-6.12", "test_migrate.py"),
+    "never-clear": ("uml-6.12", "test_never_clear.py"),
     "ssm-same-spi": ("uml-6.1", "test_ssm_same_spi.py"),
     "service-models": ("uml-7.2", "test_service_models.py"),
     "address-preservation": ("uml-6.1", "test_address_preservation.py"),

@@ -15,6 +15,7 @@ date (JSON: group -> list of [tag, number], in the order of arrival) until it is
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import selectors
@@ -97,9 +98,7 @@ def send(
     outlets = [(sending_socket(group, interface, source), group, tag, group[0]) for group in groups]
     if connected:
         for group in groups:
-            outlet = sending_socket(group, interface, source)
-            outlet.connect(group)
-            outlets.append((outlet, group, tag + CONNECTED, group[0]))
+            outlets.append((sending_socket(group, interface, source), group, tag + CONNECTED, group[0]))
     done = {address: {"sent": 0, "refused": 0} for address, _ in groups}
     began = time.monotonic()
     number = 0
@@ -110,13 +109,24 @@ def send(
                 if word == tag:
                     outlet.sendto(datagram, group)
                 else:
-                    outlet.send(datagram)
+                    _send_connected(outlet, datagram, group)
                 done[address]["sent"] += 1
             except OSError:
                 done[address]["refused"] += 1
         number += 1
         time.sleep(max(0.0, began + number / rate_pps - time.monotonic()))
     return done
+
+
+def _send_connected(outlet: socket.socket, datagram: bytes, group: Group) -> None:
+    """Send of a socket that is connected before its first datagram: as soon as policies let it be."""
+    try:
+        outlet.send(datagram)
+    except OSError as error:
+        if error.errno != errno.EDESTADDRREQ:
+            raise
+        outlet.connect(group)
+        outlet.send(datagram)
 
 
 def _until_ended() -> Callable[[], bool]:
