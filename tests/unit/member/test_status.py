@@ -134,6 +134,13 @@ def test_an_sa_is_told_with_its_group_and_counters() -> None:
     assert not any("key" in key for key in rows["0x00000100"])
 
 
+def test_the_mark_of_an_sa_is_told_where_it_shares_its_spi() -> None:
+    held = {GROUP: group_sa(data_sa(256, expires=80.0), data_sa(257, expires=90.0))}
+    first, second = GSPD.desired(held, 50.0).databases.sad
+    rows = sa_rows(Databases.of([first, replace(second, mark=0x2A0000)], []), GSPD, [TABLE], held, NOW)
+    assert [found["mark"] for found in rows] == [None, "0x002a0000"]
+
+
 def test_an_sa_of_a_group_that_is_gone_is_told_as_such() -> None:
     held = {GROUP: group_sa(data_sa(256, expires=80.0))}
     desired = GSPD.desired(held, 50.0).databases
