@@ -259,9 +259,12 @@ class RekeyMember:
 
 
 def _acknowledgement(group: WatchedGroup, held: HeldRekeySA, content: RekeyContent) -> Acknowledgement | None:
-    """What the latest SAK asks for: that of this message, or of the present Rekey SA."""
+    """What the latest SAK asks for: that of this message, or of the present Rekey SA.
+
+    None for who has no key to what this message offers, and so does not conclude it (RFC 8263 4).
+    """
     if content.offered is not None:
-        return content.offered.acknowledgement
+        return None if content.rekey is None else content.offered.acknowledgement
     return (group.current or held).sa.acknowledgement
 
 

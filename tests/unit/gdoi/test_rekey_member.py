@@ -498,6 +498,17 @@ def test_who_is_excluded_is_told_so_once() -> None:
     assert listener.engine.sequence(GROUP) == 2
 
 
+def test_who_finds_no_array_for_itself_does_not_say_that_it_carried_the_message_out() -> None:
+    asking = replace(SECOND, acknowledgement=Acknowledgement.KEK_SHA256)
+    in_tree = replace(IN_TREE, acknowledgement=Acknowledgement.KEK_SHA256)
+    for updates, answers in (((FOR_OTHERS,), 0), ((LkhUpdate(LEAF, (rooted(asking, 2),)),), 1)):
+        server, listener = KeyServer(replace(in_tree, lkh=())), Listener(in_tree)
+        content = PushContent(rekey=asking, lkh_updates=updates)
+        event = only(listener.hear(server.push(content, follow=False)), Rekeyed)
+        assert event.acknowledged is bool(answers)
+        assert len(answered(listener, 1)) == answers
+
+
 def test_a_registration_ends_the_wait() -> None:
     server, listener = KeyServer(replace(IN_TREE, lkh=())), Listener(IN_TREE)
     listener.rekeyed(server.push(PushContent(rekey=SECOND, lkh_updates=(FOR_OTHERS,))))
