@@ -204,8 +204,9 @@ class Rekeys:
         self._ports.want(wanted)
 
     def close(self) -> None:
-        """Send what is still owed, and leave the rekeys' groups."""
+        """Send what is still owed, and leave the rekeys' groups, for good."""
         self._pump.close()
+        self._ears.clear()  # a last look at interfaces finds nothing to listen to
         self._ports.close()
 
     def _tolerances_of(self, group: GroupId) -> Tolerances:

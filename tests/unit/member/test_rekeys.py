@@ -285,6 +285,16 @@ def test_why_rekeys_are_not_heard_is_told_and_the_place_before_is_kept_for_a_whi
     live(body, destination=IPAddress("239.1.1.1"))
 
 
+def test_a_look_after_the_end_does_not_listen_again() -> None:
+    def body(world: World) -> None:
+        world.rekeys.watch(world.taker.held, replace(world.source, interface="nowhere0"))
+        world.rekeys.close()
+        world.rekeys.refresh()
+        assert world.rekeys.problems(GROUP) == ()
+
+    live(body, destination=IPAddress("239.1.1.1"))
+
+
 def test_a_rekey_sa_whose_key_is_none_of_its_signature_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
     def body(world: World) -> None:
         world.rekeys.watch(replace(world.taker.held, rekey=a_rekey(verify_key=b"no key", **ACKED)), world.source)
